@@ -1,0 +1,102 @@
+/** Grouped-query attention over this rank's heads, with its paged KV cache. */
+import type { Tensor } from "../../src/device/device.ts";
+import { attention } from "../../src/kernels/attention.ts";
+import { qkNormRope } from "../../src/kernels/qkNormRope.ts";
+import type { ForwardContext, KvCacheDType, LayerKvCache, WeightStore } from "./context.ts";
+import type { PendingSum } from "./decoderLayer.ts";
+import { ColumnParallelLinear, RowParallelLinear } from "./linear.ts";
+
+/** Sizes of this rank's attention, the same in every layer but for the window. */
+export interface AttentionShape {
+  readonly numHeads: number;
+  readonly numKvHeads: number;
+  readonly headDim: number;
+  readonly blockSize: number;
+  /** Splits of decode attention at most. */
+  readonly maxSplits: number;
+  readonly kvCacheDType: KvCacheDType;
+  readonly hasQkNorm: boolean;
+  readonly rmsNormEps: number;
+}
+
+export class Attention {
+  readonly #name: string;
+  readonly #shape: AttentionShape;
+  readonly #qkvProj: ColumnParallelLinear;
+  readonly #oProj: RowParallelLinear;
+  readonly #qNorm: Tensor | undefined;
+  readonly #kNorm: Tensor | undefined;
+  readonly #ropeTable: Tensor; // [maxPositions, headDim]
+  readonly #kvCache: LayerKvCache;
+  readonly #slidingWindow: number; // 0: none
+
+  constructor(
+    name: string,
+    shape: AttentionShape,
+    weights: WeightStore,
+    ropeTable: Tensor,
+    kvCache: LayerKvCache,
+    slidingWindow: number | null,
+  ) {
+    this.#name = name;
+    this.#shape = shape;
+    this.#qkvProj = new ColumnParallelLinear(`${name}.qkvProj`, weights);
+    this.#oProj = new RowParallelLinear(`${name}.oProj`, weights);
+    this.#qNorm = shape.hasQkNorm ? weights.vector(`${name}.qNorm.weight`) : undefined;
+    this.#kNorm = shape.hasQkNorm ? weights.vector(`${name}.kNorm.weight`) : undefined;
+    this.#ropeTable = ropeTable;
+    this.#kvCache = kvCache;
+    this.#slidingWindow = slidingWindow ?? 0;
+  }
+
+  /** x: [capacity, hidden] -> [capacity, hidden], to be summed over the group */
+  forward(context: ForwardContext, x: Tensor): PendingSum {
+    const { rec, inputs, capacity } = context;
+    const { numHeads, numKvHeads, headDim, blockSize, maxSplits, kvCacheDType } = this.#shape;
+    const { key: keyCache, value: valueCache } = this.#kvCache;
+    const { positions, slotMapping, sequenceIndex, blockTables, prefillTiles } = inputs;
+
+    const qkv = rec.alloc("qkv", [capacity, (numHeads + 2 * numKvHeads) * headDim]);
+    this.#qkvProj.forward(context, x, qkv);
+
+    const q = rec.alloc("q", [capacity, numHeads * headDim]);
+    qkNormRope(rec, {
+      qkv,
+      positions,
+      slotMapping,
+      ropeTable: this.#ropeTable,
+      ...(this.#qNorm === undefined ? {} : { qNorm: this.#qNorm }),
+      ...(this.#kNorm === undefined ? {} : { kNorm: this.#kNorm }),
+      eps: this.#shape.rmsNormEps,
+      q,
+      keyCache,
+      valueCache,
+      kvDType: kvCacheDType,
+      numHeads,
+      numKvHeads,
+      headDim,
+    });
+
+    const heads = rec.alloc("attention heads", [capacity, numHeads * headDim]);
+    attention(rec, {
+      q,
+      keyCache,
+      valueCache,
+      kvDType: kvCacheDType,
+      positions,
+      sequenceIndex,
+      blockTables,
+      prefillTiles,
+      out: heads,
+      scale: 1 / Math.sqrt(headDim),
+      slidingWindow: this.#slidingWindow,
+      numHeads,
+      numKvHeads,
+      headDim,
+      blockSize,
+      maxSplits,
+    });
+    rec.tap(`${this.#name}.attention`, heads);
+    return { sum: this.#oProj.forward(context, heads), producer: `${this.#name}.oProj` };
+  }
+}

@@ -1,0 +1,18 @@
+// live: the counts of this step, one buffer a command list, set once a pass.
+// The fields are those of LiveCounts in src/device/liveCounts.ts, in the same order.
+
+struct Live {
+  num_tokens: u32,
+  num_sequences: u32,
+  num_decode_tokens: u32,  // leading tokens, handled by split-K decode attention
+  num_prefill_tiles: u32,
+  num_samples: u32,        // rows that get logits and a token
+  split_size: u32,         // KV positions one split covers
+  num_splits: u32,
+  max_context_length: u32,
+  num_penalized: u32,
+  num_filtered: u32,
+  num_wide: u32,
+  reserved0: u32,
+}
+@group(1) @binding(0) var<uniform> live: Live;

@@ -1,0 +1,16 @@
+// tokens_1: one token's eight activations, and their product with eight weights.
+// Needs     var x: array<vec4f> of rows of 2 * params.num_chunks
+const TOKENS = 1u;
+alias Acc = f32; // one sum a token
+struct Activations { lo: vec4f, hi: vec4f }
+
+fn load_activations(chunk: u32, first_token: u32, last_token: u32) -> Activations {
+  let at = 2u * (first_token * params.num_chunks + chunk);
+  return Activations(x[at], x[at + 1u]);
+}
+
+fn multiply(weights: Weights8, xs: Activations) -> Acc {
+  return dot(weights.lo, xs.lo) + dot(weights.hi, xs.hi);
+}
+
+fn token_of(acc: Acc, token: u32) -> f32 { return acc; }

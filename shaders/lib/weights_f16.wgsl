@@ -1,0 +1,12 @@
+// weights_f16: eight consecutive weights from rows of f16, two to a u32, in one 16-byte load.
+// unpack2x16float needs no f16 feature.
+// Needs     var w: array<vec4u>, rows a multiple of 8 elements long
+struct Weights8 { lo: vec4f, hi: vec4f }
+
+fn load_weights(chunk: u32) -> Weights8 {
+  let packed = w[chunk];
+  return Weights8(
+    vec4f(unpack2x16float(packed.x), unpack2x16float(packed.y)),
+    vec4f(unpack2x16float(packed.z), unpack2x16float(packed.w)),
+  );
+}

@@ -1,0 +1,7 @@
+// weights_f32: eight consecutive weights from rows of f32.
+// Needs     var w: array<vec4u>, rows a multiple of 8 elements long
+struct Weights8 { lo: vec4f, hi: vec4f }
+
+fn load_weights(chunk: u32) -> Weights8 {
+  return Weights8(bitcast<vec4f>(w[2u * chunk]), bitcast<vec4f>(w[2u * chunk + 1u]));
+}

@@ -1,0 +1,61 @@
+// qk_norm_rope: rotates q and k by their position, normalising each head before where the model
+// does; q goes to `q`, k and v into the paged caches.
+//   low'  = low  * cos - high * sin        low, high: the halves of a head (HF's rotate_half)
+//   high' = high * cos + low  * sin
+//
+// Shapes    qkv: [num_tokens, num_heads + 2 * num_kv_heads, head_dim] f32: q heads, k heads, v heads
+//           rope_table: [max_positions, head_dim] f32: cos, then sin    q: [num_tokens, num_heads, head_dim]
+//           key_cache, value_cache: [num_slots, num_kv_heads, head_dim] f32 or packed f16
+// Dispatch  one lane for each (token, head, quad of its low half), over x and y
+// Accuracy  rtol 1e-5 against test/oracles/rope.ts, before rounding to f16
+// Prelude   const QUADS = head_dim / 4
+// Includes  lib/live.wgsl, lib/kv_f32.wgsl or lib/kv_f16.wgsl, lib/qk_plain.wgsl or lib/qk_normed.wgsl
+override WG_SIZE: u32 = 64;
+const HALF = QUADS / 2u;
+
+struct Params { num_heads: u32, num_kv_heads: u32, eps: f32 }
+struct Pair { low: vec4f, high: vec4f }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> qkv: array<vec4f>;
+@group(0) @binding(2) var<storage, read> positions: array<u32>;
+@group(0) @binding(3) var<storage, read> slot_mapping: array<u32>;
+@group(0) @binding(4) var<storage, read> rope_table: array<vec4f>;
+
+fn rotate(pair: Pair, position: u32, at: u32) -> Pair {
+  let cos = rope_table[position * QUADS + at];
+  let sin = rope_table[position * QUADS + HALF + at];
+  return Pair(pair.low * cos - pair.high * sin, pair.high * cos + pair.low * sin);
+}
+
+@compute @workgroup_size(WG_SIZE)
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) num_groups: vec3u,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let index = (group.y * num_groups.x + group.x) * WG_SIZE + lane;
+  let all_heads = params.num_heads + 2u * params.num_kv_heads;
+  let token = index / (all_heads * HALF);
+  if (token >= live.num_tokens) { return; }
+  let head = index / HALF % all_heads;
+  let at = index % HALF;
+  let row = (token * all_heads + head) * QUADS;
+  let pair = Pair(qkv[row + at], qkv[row + at + HALF]);
+  if (head < params.num_heads) {
+    let rotated = rotate(normalise(pair, row, at, false), positions[token], at);
+    let to = (token * params.num_heads + head) * QUADS + at;
+    q[to] = rotated.low;
+    q[to + HALF] = rotated.high;
+    return;
+  }
+  let kv_head = (head - params.num_heads) % params.num_kv_heads;
+  let to = (slot_mapping[token] * params.num_kv_heads + kv_head) * QUADS + at;
+  if (head < params.num_heads + params.num_kv_heads) {
+    let rotated = rotate(normalise(pair, row, at, true), positions[token], at);
+    key_cache[to] = pack_quad(rotated.low);
+    key_cache[to + HALF] = pack_quad(rotated.high);
+  } else {
+    value_cache[to] = pack_quad(pair.low);
+    value_cache[to + HALF] = pack_quad(pair.high);
+  }
+}

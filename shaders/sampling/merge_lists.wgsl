@@ -1,0 +1,68 @@
+// merge_lists: the candidates of several slices of the vocabulary as one list.
+// Needs     override WG_SIZE, a power of two, at least 64; `lists` and `params.num_lists`,
+//           `params.max_samples` of the including kernel; lib/block_best.wgsl, lib/block_sum.wgsl,
+//           lib/bitonic64.wgsl, sampling/sampling_row.wgsl, sampling/candidate_list.wgsl
+const NO_PAIR = vec2u(NEG_INF_KEY, NO_TOKEN);
+
+fn entry_of(list: u32, sample: u32, index: u32) -> vec2u {
+  let at = list_start(list, sample, params.max_samples) + LIST_ENTRIES + 2u * index;
+  return vec2u(sort_key(lists[at]), lists[at + 1u]);
+}
+
+// The first entry of all lists. Called in uniform control flow.
+fn merged_best(sample: u32, lane: u32) -> vec2u {
+  var best = NO_PAIR;
+  for (var list = lane; list < params.num_lists; list += WG_SIZE) {
+    let entry = entry_of(list, sample, 0u);
+    if (precedes(entry, best)) { best = entry; }
+  }
+  return block_best(best, lane);
+}
+
+// The first 64 entries of all lists, one each in lanes 0 to 63. Two sorted lists, one of them
+// reversed, give the 64 firsts of both lane by lane, as a bitonic sequence. Groups of 64 lanes fold
+// every so-manieth list, then the groups are folded. Called in uniform control flow.
+fn merged_entry(sample: u32, lane: u32) -> vec2u {
+  let num_groups = WG_SIZE / MAX_CANDIDATES;
+  let reversed = MAX_CANDIDATES - 1u - lane % MAX_CANDIDATES;
+  var mine = NO_PAIR;
+  for (var first = 0u; first < params.num_lists; first += num_groups) {
+    let list = first + lane / MAX_CANDIDATES;
+    if (list < params.num_lists) {
+      let other = entry_of(list, sample, reversed);
+      if (precedes(other, mine)) { mine = other; }
+    }
+    mine = bitonic_merge(mine, lane);
+  }
+  for (var half = num_groups / 2u; half > 0u; half /= 2u) {
+    bitonic_pairs[lane] = mine;
+    workgroupBarrier();
+    let group = lane / MAX_CANDIDATES;
+    if (group < half) {
+      let other = bitonic_pairs[(group + half) * MAX_CANDIDATES + reversed];
+      if (precedes(other, mine)) { mine = other; }
+    }
+    workgroupBarrier();
+    mine = bitonic_merge(mine, lane);
+  }
+  return mine;
+}
+
+// Mass of all lists, relative to the token `top_key`. Called in uniform control flow.
+fn merged_mass(sample: u32, top_key: u32, temperature: f32, lane: u32) -> f32 {
+  var mass = 0.0;
+  for (var list = lane; list < params.num_lists; list += WG_SIZE) {
+    let scale = relative_weight(entry_of(list, sample, 0u).x, top_key, temperature);
+    mass += bitcast<f32>(lists[list_start(list, sample, params.max_samples) + LIST_MASS]) * scale;
+  }
+  return block_sum(mass, lane);
+}
+
+// Tokens in all slices.
+fn merged_size(sample: u32) -> u32 {
+  var size = 0u;
+  for (var list = 0u; list < params.num_lists; list += 1u) {
+    size += lists[list_start(list, sample, params.max_samples) + LIST_SIZE];
+  }
+  return size;
+}

@@ -1,0 +1,233 @@
+/** A finished recording: replayed every step with new counts, creating nothing. */
+import { roundUp } from "../common/math.ts";
+import { planArena } from "./arena.ts";
+import type { Device } from "./device.ts";
+import { HostOpRun } from "./hostOpRun.ts";
+import type { HostOp, Launch, RecordedOp, WorkgroupCount } from "./launch.ts";
+import { LIVE_SIZE_BYTES, type LiveCounts, packLiveCounts } from "./liveCounts.ts";
+import { OFFSET_ALIGNMENT } from "./tensor.ts";
+import type { LaunchTimer } from "./timestamps.ts";
+
+interface BoundLaunch {
+  readonly launch: Launch;
+  readonly pipeline: GPUComputePipeline;
+  readonly bindGroup: GPUBindGroup;
+}
+
+/** Launches up to the next host operation; the last segment of a list may have none. */
+interface Segment {
+  readonly launches: readonly BoundLaunch[];
+  readonly hostOp: HostOpRun | undefined;
+}
+
+/** Host time of one replay, in milliseconds. */
+export interface ReplayTimes {
+  encodeMs: number;
+  submitMs: number;
+  hostOpMs: number;
+  numLaunches: number;
+}
+
+export class CommandList {
+  readonly #device: Device;
+  readonly #segments: readonly Segment[];
+  readonly #liveBuffer: GPUBuffer;
+  readonly #liveGroup: GPUBindGroup;
+  readonly #buffers: readonly GPUBuffer[];
+  /** Bytes of temporary tensors, over all arena buffers. */
+  readonly arenaBytes: number;
+  /** Settles when the detached host operations of all replays so far have; never rejects unobserved. */
+  detached: Promise<void> = Promise.resolve();
+  readonly times: ReplayTimes = { encodeMs: 0, submitMs: 0, hostOpMs: 0, numLaunches: 0 };
+
+  private constructor(device: Device, ops: readonly RecordedOp[], maxInFlight: number) {
+    this.#device = device;
+    const plan = planArena(ops);
+    const arena = plan.colorSizes.map((size, color) => device.createBuffer(size, `arena ${color}`));
+    for (const { storage, color, offsetBytes } of plan.placements) {
+      const buffer = arena[color];
+      if (buffer !== undefined) storage.place(buffer, offsetBytes);
+    }
+    this.arenaBytes = plan.colorSizes.reduce((total, size) => total + size, 0);
+    this.#liveBuffer = device.createUniform(LIVE_SIZE_BYTES, "live counts");
+    this.#liveGroup = device.createLiveGroup(this.#liveBuffer);
+    const launches = ops.filter((op) => op.kind === "launch");
+    const params = packParams(device, launches);
+    const bound = new Map(
+      launches.map((launch, index) => [launch, bindLaunch(device, launch, params, index)]),
+    );
+    this.#segments = splitSegments(device, ops, bound, maxInFlight);
+    this.#buffers = [...arena, this.#liveBuffer, params];
+  }
+
+  /**
+   * Compiles what is missing, places the arena, creates all bind groups. `maxInFlight` replays may
+   * wait for detached operations at once; all else is shared between replays, as the queue orders them.
+   */
+  static async finish(
+    device: Device,
+    ops: readonly RecordedOp[],
+    maxInFlight: number,
+  ): Promise<CommandList> {
+    const entries = new Set(ops.filter((op) => op.kind === "launch").map((op) => op.pipeline));
+    await Promise.all([...entries].map((entry) => entry.ready));
+    return await device.guard("recording", () => new CommandList(device, ops, maxInFlight));
+  }
+
+  /** Launches recorded, live or not. */
+  get numLaunches(): number {
+    return this.#segments.reduce((total, { launches }) => total + launches.length, 0);
+  }
+
+  /**
+   * Encodes and submits every segment, runs the host operations between them, and returns once
+   * all but the detached ones are done. Segment k+1 is encoded while host operation k runs.
+   * With a timer, each launch gets its own timed pass (slower: for profiles only).
+   */
+  async replay(live: LiveCounts, timer?: LaunchTimer): Promise<void> {
+    for (const { hostOp } of this.#segments) await hostOp?.nextSlot();
+    this.#device.check();
+    const detached = [this.detached];
+    this.#device.gpu.queue.writeBuffer(this.#liveBuffer, 0, packLiveCounts(live));
+    let commands = this.#encode(this.#segments[0], live, timer);
+    for (const [index, { hostOp }] of this.#segments.entries()) {
+      this.#submit(commands);
+      commands = undefined;
+      const running = hostOp?.start(live);
+      const next = this.#segments[index + 1];
+      if (next !== undefined) commands = this.#encode(next, live, timer);
+      if (running === undefined) continue;
+      if (hostOp?.detached === true) detached.push(running);
+      else await this.#timed("hostOpMs", running);
+    }
+    if (detached.length > 1) {
+      this.detached = Promise.all(detached).then(() => undefined);
+      this.detached.catch((error: unknown) => {
+        this.#device.fail(error);
+      });
+    }
+    this.#device.check();
+  }
+
+  destroy(): void {
+    for (const buffer of this.#buffers) buffer.destroy();
+    for (const { hostOp } of this.#segments) hostOp?.destroy();
+  }
+
+  async #timed(field: "hostOpMs", work: Promise<void>): Promise<void> {
+    const start = performance.now();
+    await work;
+    this.times[field] += performance.now() - start;
+  }
+
+  #submit(commands: GPUCommandBuffer | undefined): void {
+    if (commands === undefined) return;
+    const start = performance.now();
+    this.#device.gpu.queue.submit([commands]);
+    this.#device.counters.submits += 1;
+    this.times.submitMs += performance.now() - start;
+  }
+
+  #encode(
+    segment: Segment | undefined,
+    live: LiveCounts,
+    timer: LaunchTimer | undefined,
+  ): GPUCommandBuffer | undefined {
+    if (segment === undefined) return undefined;
+    const start = performance.now();
+    const encoder = this.#device.gpu.createCommandEncoder();
+    const counted = segment.launches
+      .map((bound) => ({ bound, workgroups: countWorkgroups(bound.launch, live) }))
+      .filter(({ workgroups: [x, y, z] }) => x > 0 && y > 0 && z > 0);
+    if (timer === undefined) this.#encodePass(encoder, counted);
+    else for (const one of counted) this.#encodePass(encoder, [one], timer);
+    segment.hostOp?.encodeCopies(encoder, live);
+    const commands = encoder.finish();
+    this.times.encodeMs += performance.now() - start;
+    this.times.numLaunches += counted.length;
+    this.#device.counters.launches += counted.length;
+    return commands;
+  }
+
+  #encodePass(
+    encoder: GPUCommandEncoder,
+    counted: readonly { bound: BoundLaunch; workgroups: WorkgroupCount }[],
+    timer?: LaunchTimer,
+  ): void {
+    if (counted.length === 0) return;
+    const timestampWrites = timer?.next(counted[0]?.bound.launch.label ?? "");
+    const pass = encoder.beginComputePass(
+      timestampWrites === undefined ? undefined : { timestampWrites },
+    );
+    pass.setBindGroup(1, this.#liveGroup);
+    let current: GPUComputePipeline | undefined;
+    for (const { bound, workgroups } of counted) {
+      if (bound.pipeline !== current) pass.setPipeline(bound.pipeline);
+      current = bound.pipeline;
+      pass.setBindGroup(0, bound.bindGroup);
+      pass.dispatchWorkgroups(...workgroups);
+    }
+    pass.end();
+  }
+}
+
+function countWorkgroups({ workgroups }: Launch, live: LiveCounts): WorkgroupCount {
+  return typeof workgroups === "function" ? workgroups(live) : workgroups;
+}
+
+/** All uniforms of a list in one buffer, 256 bytes apart. */
+function packParams(device: Device, launches: readonly Launch[]): GPUBuffer {
+  const offsets: number[] = [];
+  let size = 0;
+  for (const { params } of launches) {
+    offsets.push(size);
+    size += roundUp(Math.max(params.byteLength, 1), OFFSET_ALIGNMENT);
+  }
+  const bytes = new Uint8Array(Math.max(size, OFFSET_ALIGNMENT));
+  launches.forEach(({ params }, index) => {
+    bytes.set(params, offsets[index]);
+  });
+  const buffer = device.createUniform(bytes.byteLength, "params");
+  device.gpu.queue.writeBuffer(buffer, 0, bytes);
+  return buffer;
+}
+
+function bindLaunch(device: Device, launch: Launch, params: GPUBuffer, index: number): BoundLaunch {
+  // params are packed in order; each takes one alignment unit, as params stay under 256 bytes
+  const uniform: GPUBufferBinding = {
+    buffer: params,
+    offset: index * OFFSET_ALIGNMENT,
+    size: Math.max(roundUp(launch.params.byteLength, 16), 16),
+  };
+  const tensors = [...launch.inputs, ...launch.outputs].map((tensor) => tensor.binding());
+  const entries = [uniform, ...tensors].map((resource, binding) => ({ binding, resource }));
+  return {
+    launch,
+    pipeline: launch.pipeline.get(),
+    bindGroup: device.createBindGroup(launch.label, launch.pipeline.layout, entries),
+  };
+}
+
+function splitSegments(
+  device: Device,
+  ops: readonly RecordedOp[],
+  bound: ReadonlyMap<RecordedOp, BoundLaunch>,
+  maxInFlight: number,
+): Segment[] {
+  const segments: Segment[] = [];
+  let launches: BoundLaunch[] = [];
+  const close = (op?: HostOp): void => {
+    const hostOp = op === undefined ? undefined : new HostOpRun(device, op, maxInFlight);
+    segments.push({ launches, hostOp });
+    launches = [];
+  };
+  for (const op of ops) {
+    if (op.kind === "hostOp") close(op);
+    else {
+      const launch = bound.get(op);
+      if (launch !== undefined) launches.push(launch);
+    }
+  }
+  if (launches.length > 0) close();
+  return segments;
+}

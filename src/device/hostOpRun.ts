@@ -1,0 +1,78 @@
+/** One recorded HostOp with its staging buffers, ready to run each step. */
+import type { Device } from "./device.ts";
+import type { HostOp } from "./launch.ts";
+import type { LiveCounts } from "./liveCounts.ts";
+import type { Staging } from "./staging.ts";
+
+/** Staging of one run, and the run that last used it. */
+interface Slot {
+  readonly staging: readonly Staging[];
+  busy: Promise<void>;
+}
+
+export class HostOpRun {
+  readonly detached: boolean;
+  readonly #device: Device;
+  readonly #op: HostOp;
+  /** A detached operation may still be mapping while the next replays are encoded: it has several. */
+  readonly #slots: readonly Slot[];
+  #current = 0;
+
+  constructor(device: Device, op: HostOp, maxInFlight: number) {
+    this.#device = device;
+    this.#op = op;
+    this.detached = op.detached;
+    this.#slots = Array.from({ length: op.detached ? maxInFlight : 1 }, () => ({
+      staging: op.downloads.map((tensor) => device.createStaging(tensor.sizeBytes, op.label)),
+      busy: Promise.resolve(),
+    }));
+  }
+
+  /** Resolves when the staging that the next replay will use is free. Call before `encodeCopies`. */
+  async nextSlot(): Promise<void> {
+    this.#current = (this.#current + 1) % this.#slots.length;
+    await this.#slots[this.#current]?.busy;
+  }
+
+  /** Appends the copies that `start` will map. */
+  encodeCopies(encoder: GPUCommandEncoder, live: LiveCounts): void {
+    const slot = this.#slots[this.#current];
+    this.#op.downloads.forEach((tensor, index) => {
+      const sizeBytes = this.#op.downloadBytes(live, index);
+      if (sizeBytes === 0) return;
+      slot?.staging[index]?.encodeCopy(encoder, tensor.buffer, tensor.offsetBytes, sizeBytes);
+    });
+  }
+
+  /** Runs the operation; its copies have been submitted. Maps are asked for at once. */
+  start(live: LiveCounts): Promise<void> {
+    const slot = this.#slots[this.#current];
+    const running = this.#run(live, slot?.staging ?? []);
+    if (slot !== undefined) slot.busy = running.catch(() => undefined);
+    return running;
+  }
+
+  async #run(live: LiveCounts, slot: readonly Staging[]): Promise<void> {
+    const mapped = slot.map((staging, index) => {
+      const sizeBytes = this.#op.downloadBytes(live, index);
+      return sizeBytes > 0 ? staging.map(sizeBytes) : Promise.resolve(new Uint8Array(0));
+    });
+    for (const map of mapped) map.catch(() => undefined); // reported through download()
+    try {
+      await this.#op.run({
+        live,
+        download: (index) => mapped[index] ?? Promise.resolve(new Uint8Array(0)),
+        upload: (tensor, bytes, offsetBytes) => {
+          this.#device.write(tensor, bytes, offsetBytes);
+        },
+      });
+    } finally {
+      await Promise.allSettled(mapped); // a pending map must not outlive the operation
+      for (const staging of slot) staging.unmap();
+    }
+  }
+
+  destroy(): void {
+    for (const { staging } of this.#slots) for (const buffer of staging) buffer.destroy();
+  }
+}

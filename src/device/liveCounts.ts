@@ -1,0 +1,68 @@
+/** The counts of one step that launches and kernels read; a list is recorded once and replayed with any counts. */
+import type { Tensor } from "./tensor.ts";
+
+/** The fields of shaders/lib/live.wgsl, in its order. All are u32. */
+export interface LiveCounts {
+  /** Tokens of this step; rows of every activation that are live. */
+  readonly numTokens: number;
+  readonly numSequences: number;
+  /** Leading tokens that decode attention handles (split-K); the rest goes by tiles. */
+  readonly numDecodeTokens: number;
+  /** Tiles of prefill attention. */
+  readonly numPrefillTiles: number;
+  /** Rows that get logits and a sampled token. */
+  readonly numSamples: number;
+  /** KV positions one split of decode attention covers, and the number of splits. */
+  readonly splitSize: number;
+  readonly numSplits: number;
+  readonly maxContextLength: number;
+  /** Sampled rows with penalties; with any filter (top-k, top-p, min-p); that may need more than 64 candidates. */
+  readonly numPenalized: number;
+  readonly numFiltered: number;
+  readonly numWide: number;
+}
+
+/** Bytes of `struct Live`: twelve u32. */
+export const LIVE_SIZE_BYTES = 48;
+
+/** `struct Live` for upload. */
+export function packLiveCounts(live: LiveCounts): Uint32Array<ArrayBuffer> {
+  return new Uint32Array([
+    live.numTokens,
+    live.numSequences,
+    live.numDecodeTokens,
+    live.numPrefillTiles,
+    live.numSamples,
+    live.splitSize,
+    live.numSplits,
+    live.maxContextLength,
+    live.numPenalized,
+    live.numFiltered,
+    live.numWide,
+    0,
+  ]);
+}
+
+/** Counts for running a kernel by itself: every row of a tensor is live. */
+export function liveRows(numTokens: number, more: Partial<LiveCounts> = {}): LiveCounts {
+  return {
+    numTokens,
+    numSequences: 1,
+    numDecodeTokens: 0,
+    numPrefillTiles: 0,
+    numSamples: numTokens,
+    splitSize: 1,
+    numSplits: 1,
+    maxContextLength: numTokens,
+    numPenalized: 0,
+    numFiltered: 0,
+    numWide: 0,
+    ...more,
+  };
+}
+
+/** Bytes of the live rows of a tensor [rows, …]. */
+export function liveBytes(tensor: Tensor, rows: number): number {
+  const [capacity = 1] = tensor.shape;
+  return (tensor.sizeBytes / Math.max(capacity, 1)) * rows;
+}

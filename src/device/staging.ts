@@ -1,0 +1,51 @@
+/** A kept MAP_READ buffer: device memory is copied into it, mapped, read, unmapped. */
+import { DeviceError, messageOf } from "../common/errors.ts";
+import { roundUp } from "../common/math.ts";
+
+/** Copies and mapped ranges are whole multiples of this. */
+const COPY_ALIGNMENT = 8;
+
+export class Staging {
+  readonly #buffer: GPUBuffer;
+  readonly sizeBytes: number;
+
+  constructor(gpu: GPUDevice, sizeBytes: number, label: string) {
+    this.sizeBytes = Math.max(COPY_ALIGNMENT, roundUp(sizeBytes, COPY_ALIGNMENT));
+    this.#buffer = gpu.createBuffer({
+      label: `staging ${label}`,
+      size: this.sizeBytes,
+      usage: 0x0001 | 0x0008, // MAP_READ | COPY_DST
+    });
+  }
+
+  /** Appends the copy; `sizeBytes` is rounded up to whole u32. */
+  encodeCopy(
+    encoder: GPUCommandEncoder,
+    source: GPUBuffer,
+    offset: number,
+    sizeBytes: number,
+  ): void {
+    encoder.copyBufferToBuffer(source, offset, this.#buffer, 0, roundUp(sizeBytes, 4));
+  }
+
+  /** Maps and lends the first `sizeBytes`; the view dies at `unmap`. Call once between unmaps. */
+  async map(sizeBytes: number): Promise<Uint8Array<ArrayBuffer>> {
+    const length = Math.max(COPY_ALIGNMENT, roundUp(sizeBytes, COPY_ALIGNMENT));
+    try {
+      await this.#buffer.mapAsync(1, 0, length); // GPUMapMode.READ
+    } catch (error) {
+      throw new DeviceError(`${this.#buffer.label}: cannot be mapped: ${messageOf(error)}`, {
+        cause: error,
+      });
+    }
+    return new Uint8Array(this.#buffer.getMappedRange(0, length), 0, sizeBytes);
+  }
+
+  unmap(): void {
+    if (this.#buffer.mapState !== "unmapped") this.#buffer.unmap();
+  }
+
+  destroy(): void {
+    this.#buffer.destroy();
+  }
+}

@@ -1,0 +1,76 @@
+/** RoPE on q and k, their per-head RMSNorm where the model has one, and the write into the KV cache. */
+import { ShapeError } from "../common/errors.ts";
+import { expectDType, expectShape, type Tensor } from "../device/device.ts";
+import { defineKernel, f32, type Kernel, pack, spread, u32, workgroupSize } from "./kernel.ts";
+
+export interface QkNormRopeArgs {
+  readonly qkv: Tensor; // [numTokens, (numHeads + 2 * numKvHeads) * headDim] f32
+  readonly positions: Tensor; // [numTokens] u32, below ropeTable's rows
+  readonly slotMapping: Tensor; // [numTokens] u32: block * blockSize + offset
+  readonly ropeTable: Tensor; // [maxPositions, headDim] f32, from ropeTable() in rope.ts
+  /** RMSNorm weights of each head of q and of k (Qwen3); both or neither. */
+  readonly qNorm?: Tensor | undefined; // [headDim]
+  readonly kNorm?: Tensor | undefined; // [headDim]
+  readonly eps: number; // of the norms
+  readonly q: Tensor; // out [numTokens, numHeads * headDim] f32
+  readonly keyCache: Tensor; // out [numBlocks, blockSize, numKvHeads, headDim] f32 or f16
+  readonly valueCache: Tensor; // out, as keyCache
+}
+
+/** Records one launch over the live tokens. */
+export const qkNormRope: Kernel<QkNormRopeArgs> = defineKernel({
+  name: ({ qNorm }) => (qNorm === undefined ? "rope" : "qk_norm_rope"),
+  sources: ({ qNorm, keyCache }) => [
+    "lib/live.wgsl",
+    keyCache.dtype === "f16" ? "lib/kv_f16.wgsl" : "lib/kv_f32.wgsl",
+    "qk_norm_rope.wgsl",
+    qNorm === undefined ? "lib/qk_plain.wgsl" : "lib/qk_normed.wgsl",
+  ],
+  prelude: ({ ropeTable }) => `const QUADS = ${(ropeTable.shape[1] ?? 0) / 4}u;`,
+  overrides: (_args, adapter) => ({ WG_SIZE: workgroupSize(adapter, 64) }),
+  launch: (args, adapter) => {
+    const { numHeads, numKvHeads, headDim } = checkShapes(args);
+    const { qkv, positions, slotMapping, ropeTable, qNorm, kNorm, eps } = args;
+    const norms = qNorm === undefined || kNorm === undefined ? [] : [qNorm, kNorm];
+    const lanesPerToken = (numHeads + 2 * numKvHeads) * (headDim / 8);
+    const size = workgroupSize(adapter, 64);
+    return {
+      params: pack(u32(numHeads), u32(numKvHeads), f32(eps)),
+      inputs: [qkv, positions, slotMapping, ropeTable, ...norms],
+      outputs: [args.q, args.keyCache, args.valueCache],
+      workgroups: (live) => spread(Math.ceil((live.numTokens * lanesPerToken) / size), adapter),
+    };
+  },
+});
+
+function checkShapes(args: QkNormRopeArgs): {
+  numHeads: number;
+  numKvHeads: number;
+  headDim: number;
+} {
+  const { qkv, positions, slotMapping, ropeTable, qNorm, kNorm, q, keyCache, valueCache } = args;
+  const [, , numKvHeads = 0, headDim = 0] = keyCache.shape;
+  const [numTokens = 0, qWidth = 0] = q.shape;
+  const numHeads = qWidth / headDim;
+  if (headDim % 8 !== 0 || headDim === 0 || !Number.isInteger(numHeads)) {
+    throw new ShapeError(
+      `keyCache: expected [numBlocks, blockSize, numKvHeads, headDim] with headDim a multiple of 8 that divides q's ${qWidth} columns, got [${keyCache.shape.join(", ")}]`,
+    );
+  }
+  if ((qNorm === undefined) !== (kNorm === undefined)) {
+    throw new ShapeError("qNorm and kNorm: expected both or neither");
+  }
+  expectShape("qkv", qkv, [numTokens, (numHeads + 2 * numKvHeads) * headDim]);
+  expectShape("positions", positions, [numTokens]);
+  expectShape("slotMapping", slotMapping, [numTokens]);
+  expectShape("ropeTable", ropeTable, [ropeTable.shape[0] ?? 0, headDim]);
+  expectShape("valueCache", valueCache, keyCache.shape);
+  expectDType("keyCache", keyCache, ["f32", "f16"]);
+  expectDType("valueCache", valueCache, [keyCache.dtype]);
+  for (const [name, norm] of Object.entries({ qNorm, kNorm })) {
+    if (norm === undefined) continue;
+    expectShape(name, norm, [headDim]);
+    expectDType(name, norm, ["f32"]);
+  }
+  return { numHeads, numKvHeads, headDim };
+}

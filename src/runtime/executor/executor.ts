@@ -1,0 +1,31 @@
+/** What the engine asks of whatever runs the model: the ranks of one thread, or of many. */
+import type { StepOutput, StepPlan } from "../stepPlan.ts";
+
+/** Sizes that are fixed once the model is loaded; the scheduler never plans past them. */
+export interface ExecutorLimits {
+  /** Sequences that may hold a slot at once; slots are 0 to maxNumSeqs - 1. */
+  readonly maxNumSeqs: number;
+  /** Tokens of one step, over all its sequences; at least maxNumSeqs. */
+  readonly maxNumBatchedTokens: number;
+  /** Tokens that one block of the KV cache holds. */
+  readonly blockSize: number;
+  /** Blocks of the KV cache, the same on all ranks; ids are 0 to numBlocks - 1. */
+  readonly numBlocks: number;
+  /** Prompt and completion together. */
+  readonly maxModelLen: number;
+  readonly vocabSize: number;
+  /** Plans that may wait for their output at once; at least ppSize. */
+  readonly maxInFlight: number;
+}
+
+/** Runs StepPlans on every rank. */
+export interface Executor {
+  readonly limits: ExecutorLimits;
+  /**
+   * Runs one plan. Several may be in flight; they run, and their promises settle, in the order of the
+   * calls. A rejection is final: the engine fails every request and makes no further call but `shutdown`.
+   */
+  execute(plan: StepPlan): Promise<StepOutput>;
+  /** Stops all ranks and frees their devices; called once, also after a failure. */
+  shutdown(): Promise<void>;
+}

@@ -1,0 +1,190 @@
+/**
+ * A StepPlan as the GPU reads it: one packed buffer a token class, written once a step, with a
+ * tensor for each field. Block tables live apart, keyed by slot, and only their changes are written.
+ */
+import type { StepInputs } from "../../models/layers/context.ts";
+import { ShapeError } from "../common/errors.ts";
+import { ceilDiv, roundUp } from "../common/math.ts";
+import type { Device, Tensor } from "../device/device.ts";
+import { OFFSET_ALIGNMENT } from "../device/tensor.ts";
+import { buildPrefillTiles, TILE_Q } from "../kernels/attention.ts";
+import type { ScheduledSequence, StepPlan } from "./stepPlan.ts";
+
+/** Set in a token id that is a slot of lastToken instead. */
+const FROM_LAST_TOKEN = 0x8000_0000;
+
+/** u32 of one sampling row; the layout is kernels/sampling's. */
+export const SAMPLING_ROW_WORDS = 12;
+
+const ALIGNMENT_WORDS = OFFSET_ALIGNMENT / 4;
+
+/** Sizes that fix the buffers. */
+export interface StepShape {
+  /** Tokens of the class. */
+  readonly capacity: number;
+  readonly maxNumSeqs: number;
+  readonly blockSize: number;
+}
+
+/** The packed inputs of one token class. */
+export class StepBuffers {
+  readonly inputs: StepInputs;
+  readonly samplingRows: Tensor; // [maxSamples, 12] u32
+  readonly shape: StepShape;
+  readonly #device: Device;
+  readonly #storage: Tensor;
+  readonly #words: Uint32Array<ArrayBuffer>;
+  readonly #fields: Readonly<Record<FieldName, { readonly begin: number; readonly length: number }>>;
+
+  constructor(device: Device, shape: StepShape, blockTables: Tensor) {
+    this.#device = device;
+    this.shape = shape;
+    const { fields, totalWords } = layOut(shape);
+    this.#fields = fields;
+    this.#words = new Uint32Array(totalWords);
+    this.#storage = device.empty([totalWords], "u32", `inputs of ${shape.capacity} tokens`);
+    const tensor = (name: FieldName, columns?: number): Tensor => {
+      const { begin, length } = fields[name];
+      const dims = columns === undefined ? [length] : [length / columns, columns];
+      return this.#storage.view(dims, begin);
+    };
+    this.inputs = {
+      tokenIds: tensor("tokenIds"),
+      positions: tensor("positions"),
+      sequenceIndex: tensor("sequenceIndex"),
+      slotMapping: tensor("slotMapping"),
+      prefillTiles: tensor("prefillTiles", 4),
+      sampleRows: tensor("sampleRows"),
+      blockTables,
+    };
+    this.samplingRows = tensor("samplingRows", SAMPLING_ROW_WORDS);
+  }
+
+  /** The host's copy of a field, to be filled before `upload`. */
+  field(name: FieldName): Uint32Array<ArrayBuffer> {
+    const { begin, length } = this.#fields[name];
+    return this.#words.subarray(begin, begin + length);
+  }
+
+  /** Fills all fields but samplingRows from a plan. */
+  fill(plan: StepPlan): void {
+    const [tokenIds, positions] = [this.field("tokenIds"), this.field("positions")];
+    const [sequenceIndex, slotMapping] = [this.field("sequenceIndex"), this.field("slotMapping")];
+    const sampleRows = this.field("sampleRows");
+    let [row, sample] = [0, 0];
+    for (const sequence of plan.sequences) {
+      for (let i = 0; i < sequence.numTokens; i++) {
+        const position = sequence.startPosition + i;
+        tokenIds[row] = sequence.tokenIds?.[i] ?? (FROM_LAST_TOKEN | sequence.slot) >>> 0;
+        positions[row] = position;
+        sequenceIndex[row] = sequence.slot;
+        slotMapping[row] = kvSlot(sequence, position, this.shape.blockSize);
+        row += 1;
+      }
+      if (sequence.samples) sampleRows[sample++] = row - 1;
+    }
+    this.field("prefillTiles").set(prefillTiles(plan));
+  }
+
+  upload(): void {
+    this.#device.write(this.#storage, new Uint8Array(this.#words.buffer));
+  }
+}
+
+const FIELD_NAMES = [
+  "tokenIds",
+  "positions",
+  "sequenceIndex",
+  "slotMapping",
+  "prefillTiles",
+  "sampleRows",
+  "samplingRows",
+] as const;
+type FieldName = (typeof FIELD_NAMES)[number];
+
+function layOut({ capacity, maxNumSeqs }: StepShape): {
+  fields: Record<FieldName, { begin: number; length: number }>;
+  totalWords: number;
+} {
+  const maxSamples = Math.min(capacity, maxNumSeqs);
+  const maxTiles = Math.min(capacity, ceilDiv(capacity, TILE_Q) + maxNumSeqs);
+  const lengths: Record<FieldName, number> = {
+    tokenIds: capacity,
+    positions: capacity,
+    sequenceIndex: capacity,
+    slotMapping: capacity,
+    prefillTiles: maxTiles * 4,
+    sampleRows: maxSamples,
+    samplingRows: maxSamples * SAMPLING_ROW_WORDS,
+  };
+  const fields = {} as Record<FieldName, { begin: number; length: number }>;
+  let totalWords = 0;
+  for (const name of FIELD_NAMES) {
+    fields[name] = { begin: totalWords, length: lengths[name] };
+    totalWords += roundUp(lengths[name], ALIGNMENT_WORDS);
+  }
+  return { fields, totalWords };
+}
+
+/** Where a position's key and value go: block * blockSize + offset. */
+function kvSlot({ blockTable }: ScheduledSequence, position: number, blockSize: number): number {
+  const block = blockTable[Math.floor(position / blockSize)];
+  if (block === undefined) {
+    throw new ShapeError(
+      `block table: position ${position} needs block ${Math.floor(position / blockSize)}, got ${blockTable.length} blocks`,
+    );
+  }
+  return block * blockSize + (position % blockSize);
+}
+
+/** The leading one-token parts go through decode attention; the rest by tiles. */
+export function countDecodeTokens(plan: StepPlan): number {
+  const first = plan.sequences.findIndex(({ numTokens }) => numTokens > 1);
+  return first < 0 ? plan.sequences.length : first;
+}
+
+/** Tiles of all parts with more than one token. */
+export function prefillTiles(plan: StepPlan): Uint32Array {
+  let firstTokenRow = 0;
+  const longer: { row: number; firstTokenRow: number; numTokens: number }[] = [];
+  for (const { slot, numTokens } of plan.sequences) {
+    if (numTokens > 1) longer.push({ row: slot, firstTokenRow, numTokens });
+    firstTokenRow += numTokens;
+  }
+  return buildPrefillTiles(longer);
+}
+
+/** Block tables of all slots on the device; writes only what changed since the last step. */
+export class BlockTables {
+  readonly tensor: Tensor; // [maxNumSeqs, maxBlocksPerSequence] u32
+  readonly #device: Device;
+  readonly #stride: number;
+  readonly #mirror: Uint32Array<ArrayBuffer>;
+
+  constructor(device: Device, maxNumSeqs: number, maxBlocksPerSequence: number) {
+    this.#device = device;
+    this.#stride = maxBlocksPerSequence;
+    this.tensor = device.empty([maxNumSeqs, maxBlocksPerSequence], "u32", "block tables");
+    this.#mirror = new Uint32Array(maxNumSeqs * maxBlocksPerSequence);
+  }
+
+  update({ slot, blockTable }: ScheduledSequence): void {
+    if (blockTable.length > this.#stride) {
+      throw new ShapeError(
+        `block table: expected at most ${this.#stride} blocks, got ${blockTable.length}`,
+      );
+    }
+    const base = slot * this.#stride;
+    let [first, last] = [blockTable.length, -1];
+    for (const [i, block] of blockTable.entries()) {
+      if (this.#mirror[base + i] === block) continue;
+      this.#mirror[base + i] = block;
+      first = Math.min(first, i);
+      last = i;
+    }
+    if (last < 0) return;
+    const changed = this.#mirror.subarray(base + first, base + last + 1);
+    const bytes = new Uint8Array(changed.buffer, changed.byteOffset, changed.byteLength);
+    this.#device.write(this.tensor, bytes, (base + first) * 4);
+  }
+}

@@ -1,0 +1,86 @@
+/**
+ * Sampled tokens on their way: from the rank that picks them to every other rank's lastToken, and to
+ * the engine. One rank picks and publishes, never each for itself: devices of different make round
+ * differently. Steps do not wait for it; only a step that reads such a token does.
+ */
+import type { HostCommunicator } from "../collectives/hostCommunicator.ts";
+import { CollectiveError } from "../common/errors.ts";
+import type { Device, Tensor } from "../device/device.ts";
+import type { StepOutput, StepPlan } from "./stepPlan.ts";
+
+interface Pending {
+  readonly plan: StepPlan;
+  readonly resolve: (output: StepOutput) => void;
+}
+
+export class TokenExchange {
+  readonly #world: HostCommunicator;
+  readonly #root: number;
+  readonly #pending: Pending[] = []; // on the sampling rank: plans whose tokens are still on the GPU
+  #device: Device | undefined;
+  #lastToken: Tensor | undefined;
+  #chain: Promise<unknown> = Promise.resolve(); // transfers in the order of steps, on every rank
+  readonly #arrivals = new Map<number, Promise<unknown>>();
+
+  /** `root` is the world rank that samples. */
+  constructor(world: HostCommunicator, root: number) {
+    this.#world = world;
+    this.#root = root;
+  }
+
+  get isRoot(): boolean {
+    return this.#world.rank === this.#root;
+  }
+
+  /** Where arriving tokens go on ranks that do not sample; [maxNumSeqs] u32. */
+  attach(device: Device, lastToken: Tensor): void {
+    this.#device = device;
+    this.#lastToken = lastToken;
+  }
+
+  /** Announces a plan, in order. The promise gives its tokens on the sampling rank, null elsewhere. */
+  expect(plan: StepPlan): Promise<StepOutput | null> {
+    const numSamples = plan.sequences.filter(({ samples }) => samples).length;
+    if (this.isRoot) {
+      return new Promise((resolve) => this.#pending.push({ plan, resolve }));
+    }
+    if (numSamples === 0) return Promise.resolve(null);
+    const arrival = this.#inOrder(() => this.#receive(plan, numSamples));
+    this.#arrivals.set(plan.stepIndex, arrival);
+    return arrival.then(() => {
+      this.#arrivals.delete(plan.stepIndex);
+      return null;
+    });
+  }
+
+  /** Resolves when lastToken holds the tokens of a step; at once where the GPU wrote them itself. */
+  async arrived(stepIndex: number): Promise<void> {
+    await this.#arrivals.get(stepIndex);
+  }
+
+  /** On the sampling rank: the tokens of the oldest announced plan, in the order of its samples. */
+  async publish(tokenIds: Uint32Array<ArrayBuffer>): Promise<void> {
+    const next = this.#pending.shift();
+    if (next === undefined) throw new CollectiveError("tokens: sampled without a plan");
+    const { stepIndex } = next.plan;
+    if (tokenIds.length > 0) {
+      await this.#inOrder(() => this.#world.broadcast(tokenIds, this.#root));
+    }
+    next.resolve({ stepIndex, tokenIds: [...tokenIds] });
+  }
+
+  #inOrder<T>(work: () => Promise<T>): Promise<T> {
+    const mine = this.#chain.then(work);
+    this.#chain = mine.catch(() => undefined);
+    return mine;
+  }
+
+  async #receive({ sequences }: StepPlan, numSamples: number): Promise<void> {
+    const tokenIds = await this.#world.broadcast(new Uint32Array(numSamples), this.#root);
+    const slots = sequences.filter(({ samples }) => samples).map(({ slot }) => slot);
+    for (const [i, slot] of slots.entries()) {
+      const bytes = new Uint8Array(tokenIds.buffer, i * 4, 4);
+      if (this.#lastToken !== undefined) this.#device?.write(this.#lastToken, bytes, slot * 4);
+    }
+  }
+}

@@ -1,0 +1,96 @@
+/** Checks every promise that StepPlan and ExecutorLimits make, over the plans in flight together. */
+import { expect } from "vitest";
+import type { ExecutorLimits } from "../../src/runtime/executor/executor.ts";
+import { numTokensOf, type ScheduledSequence, type StepPlan } from "../../src/runtime/stepPlan.ts";
+
+// A slot's tenant: one sequence between admission and release.
+interface Tenant {
+  readonly name: string;
+  readonly slot: number;
+  readonly blocks: ReadonlySet<number>;
+}
+
+/** Fed with each plan when it is made and when its output is taken. */
+export class PlanChecker {
+  readonly #limits: ExecutorLimits;
+  readonly #inFlight: Tenant[][] = [];
+  readonly #numTenants = new Map<number, number>(); // by slot
+  readonly #lastSampled = new Map<number, number>(); // by slot: step
+  #nextStepIndex = 0;
+  /** What was seen, so that a test can tell that it tried something. */
+  readonly seen = { maxInFlight: 0, mixedSteps: 0, chunks: 0, aheadDecodes: 0 };
+
+  constructor(limits: ExecutorLimits) {
+    this.#limits = limits;
+  }
+
+  planned(plan: StepPlan): void {
+    expect(JSON.parse(JSON.stringify(plan))).toEqual(plan);
+    expect(plan.stepIndex).toBe(this.#nextStepIndex++);
+    this.#checkSizes(plan);
+    this.#checkDependence(plan);
+    const tenants = plan.sequences.map((sequence) => this.#tenant(sequence));
+    for (const tenant of tenants) {
+      const others = [...this.#inFlight.flat(), ...tenants].filter((t) => t.name !== tenant.name);
+      for (const other of others) {
+        expect(other.slot, "a slot with two sequences in flight").not.toBe(tenant.slot);
+        expect(other.blocks.isDisjointFrom(tenant.blocks), "a block with two owners").toBe(true);
+      }
+    }
+    this.#inFlight.push(tenants);
+    this.seen.maxInFlight = Math.max(this.seen.maxInFlight, this.#inFlight.length);
+    expect(this.#inFlight.length).toBeLessThanOrEqual(this.#limits.maxInFlight);
+  }
+
+  returned(): void {
+    this.#inFlight.shift();
+  }
+
+  #checkSizes(plan: StepPlan): void {
+    const { maxNumBatchedTokens, maxModelLen } = this.#limits;
+    expect(plan.sequences.length).toBeGreaterThan(0);
+    expect(numTokensOf(plan)).toBeLessThanOrEqual(maxNumBatchedTokens);
+    expect(new Set(plan.sequences.map(({ slot }) => slot)).size).toBe(plan.sequences.length);
+    const kinds = plan.sequences.map(kindOf);
+    expect(kinds).toEqual([...kinds].sort());
+    if (kinds.includes(0) && kinds.some((kind) => kind > 0)) this.seen.mixedSteps += 1;
+    for (const sequence of plan.sequences) {
+      expect(sequence.numTokens).toBe(sequence.tokenIds?.length ?? 1);
+      expect(sequence.numTokens).toBeGreaterThan(0);
+      expect(sequence.isFirst).toBe(sequence.startPosition === 0);
+      expect(sequence.samplePosition).toBe(sequence.startPosition + sequence.numTokens);
+      expect(sequence.samplePosition).toBeLessThan(maxModelLen);
+      if (!sequence.samples) this.seen.chunks += 1;
+    }
+  }
+
+  #checkDependence(plan: StepPlan): void {
+    const decodes = plan.sequences.filter(({ tokenIds }) => tokenIds === null);
+    const sampledAt = decodes.map(({ slot }) => this.#lastSampled.get(slot) ?? Number.NaN);
+    expect(plan.dependsOnStep).toBe(Math.max(-1, ...sampledAt));
+    const oldestInFlight = plan.stepIndex - this.#inFlight.length;
+    this.seen.aheadDecodes += sampledAt.filter((step) => step >= oldestInFlight).length;
+    for (const { slot, samples } of plan.sequences) {
+      if (samples) this.#lastSampled.set(slot, plan.stepIndex);
+    }
+  }
+
+  #tenant({ slot, isFirst, blockTable, samplePosition }: ScheduledSequence): Tenant {
+    const { maxNumSeqs, numBlocks, blockSize } = this.#limits;
+    expect(slot).toBeGreaterThanOrEqual(0);
+    expect(slot).toBeLessThan(maxNumSeqs);
+    expect(blockTable.length * blockSize).toBeGreaterThanOrEqual(samplePosition);
+    const blocks = new Set(blockTable);
+    expect(blocks.size).toBe(blockTable.length);
+    for (const block of blocks) expect(block >= 0 && block < numBlocks).toBe(true);
+    const number = (this.#numTenants.get(slot) ?? 0) + (isFirst ? 1 : 0);
+    this.#numTenants.set(slot, number);
+    return { name: `${slot}.${number}`, slot, blocks };
+  }
+}
+
+// Sorts as a plan must: decodes, prefill chunks of one token, longer ones.
+function kindOf({ tokenIds, numTokens }: ScheduledSequence): number {
+  if (tokenIds === null) return 0;
+  return numTokens === 1 ? 1 : 2;
+}

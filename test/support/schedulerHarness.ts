@@ -1,0 +1,85 @@
+/** Drives a Scheduler by hand, over SimulatedModel, checking what every driver may rely on. */
+import { expect } from "vitest";
+import type { ExecutorLimits } from "../../src/runtime/executor/executor.ts";
+import type { Request } from "../../src/runtime/request.ts";
+import { Scheduler } from "../../src/runtime/scheduler.ts";
+import type { ScheduledSequence, StepPlan } from "../../src/runtime/stepPlan.ts";
+import { PlanChecker } from "./planChecker.ts";
+import { SimulatedModel } from "./simulatedModel.ts";
+
+/** The model runs a plan only when its output is taken. Seeds must rise in the order of arrival. */
+export class Harness {
+  readonly scheduler: Scheduler;
+  readonly checker: PlanChecker;
+  readonly completions = new Map<string, number[]>();
+  readonly finished = new Set<string>();
+  readonly #model: SimulatedModel;
+  readonly #plans: { readonly plan: StepPlan; readonly asMade: StepPlan }[] = [];
+  readonly #admitted = new Set<number>(); // seeds, which stand for the order of arrival
+
+  constructor(limits: ExecutorLimits) {
+    this.scheduler = new Scheduler(limits);
+    this.checker = new PlanChecker(limits);
+    this.#model = new SimulatedModel(limits);
+  }
+
+  add(request: Request): void {
+    this.completions.set(request.requestId, []);
+    this.scheduler.add(request);
+  }
+
+  schedule(): boolean {
+    const plan = this.scheduler.schedule();
+    if (plan === null) return false;
+    this.checker.planned(plan);
+    this.#plans.push({ plan, asMade: structuredClone(plan) });
+    this.#checkOrder(plan);
+    return true;
+  }
+
+  takeOutput(): boolean {
+    const { plan, asMade } = this.#plans.shift() ?? {};
+    if (plan === undefined) return false;
+    expect(plan, "a plan changed while it was in flight").toEqual(asMade);
+    const tokens = this.scheduler.postprocess(this.#model.run(plan));
+    this.checker.returned();
+    for (const { requestId, tokenId, finishReason } of tokens) {
+      expect(this.finished.has(requestId), "a token after the end").toBe(false);
+      this.completions.get(requestId)?.push(tokenId);
+      if (finishReason !== null) this.finished.add(requestId);
+    }
+    return true;
+  }
+
+  abort(requestId: string): boolean {
+    const isAborted = this.scheduler.abort(requestId);
+    if (isAborted) this.finished.add(requestId);
+    return isAborted;
+  }
+
+  // First come, first served: whoever came later must be out by the time that this one gets in.
+  #checkOrder({ sequences }: StepPlan): void {
+    for (const { isFirst, sampling } of [...sequences].sort(bySeed)) {
+      const isAdmitted = isFirst || this.#admitted.has(sampling.seed);
+      expect(isAdmitted, "it overtook an earlier request").toBe(true);
+      for (const other of this.#admitted) {
+        if (isFirst && other > sampling.seed) this.#admitted.delete(other);
+      }
+      this.#admitted.add(sampling.seed);
+    }
+  }
+
+  runToEnd(): void {
+    for (let turn = 0; this.scheduler.hasWork; turn++) {
+      while (this.schedule());
+      expect(this.takeOutput(), "work is left, but nothing runs").toBe(true);
+      expect(turn).toBeLessThan(20_000);
+    }
+    const { numUsedBlocks, numWaiting, numRunning, numDraining } = this.scheduler.stats;
+    expect([numUsedBlocks, numWaiting, numRunning, numDraining]).toEqual([0, 0, 0, 0]);
+  }
+}
+
+function bySeed(a: ScheduledSequence, b: ScheduledSequence): number {
+  return a.sampling.seed - b.sampling.seed;
+}
