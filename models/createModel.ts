@@ -22,6 +22,7 @@ export interface CreateModelOptions {
   readonly lastToken: Tensor; // [maxNumSeqs] u32
   readonly blockSize: number;
   readonly maxSplits: number;
+  readonly maxNumSeqs: number;
   readonly kvCacheDType: KvCacheDType;
   /** Rows of the RoPE table. */
   readonly maxModelLen: number;
@@ -33,16 +34,18 @@ export function createModel(options: CreateModelOptions): Decoder {
   const [tpRank, ppRank] = [rank % tpSize, Math.floor(rank / tpSize)];
   const { heads, kvHeads } = headShard(config, tpSize, tpRank);
   const { headDim, rmsNormEps, qkNorm } = config;
+  const layers = layerRange(config.numLayers, ppSize, ppRank);
   const isLast = ppRank === ppSize - 1;
   return BUILDERS[config.architecture]({
     config,
-    layers: layerRange(config.numLayers, ppSize, ppRank),
+    layers,
     attention: {
       numHeads: sizeOf(heads),
       numKvHeads: sizeOf(kvHeads),
       headDim,
       blockSize,
       maxSplits,
+      maxNumSeqs: options.maxNumSeqs,
       kvCacheDType,
       hasQkNorm: qkNorm,
       rmsNormEps,
@@ -58,7 +61,7 @@ export function createModel(options: CreateModelOptions): Decoder {
     lastToken,
     stage: {
       pp,
-      isFirst: ppRank === 0,
+      receivedFrom: ppRank === 0 ? undefined : `model.layers.${layers.begin - 1}.mlp.down_proj`,
       vocabShard: isLast ? vocabShard(config, tpSize, tpRank) : undefined,
     },
   });

@@ -18,7 +18,8 @@ import type { Range } from "./weights/weightSource.ts";
 /** This rank's place in the pipeline. */
 export interface Stage {
   readonly pp: Communicator;
-  readonly isFirst: boolean;
+  /** The block whose residual this stage receives; undefined on the first stage. */
+  readonly receivedFrom: string | undefined;
   /** Rows of lm_head on this rank; undefined unless on the last stage. */
   readonly vocabShard: Range | undefined;
 }
@@ -43,10 +44,12 @@ export class Decoder {
   constructor(parts: DecoderParts, stage: Stage, weights: WeightStore) {
     this.#parts = parts;
     this.#stage = stage;
-    if (stage.isFirst) this.#embedTokens = weights.linear("embedTokens.weight");
+    if (stage.receivedFrom === undefined) {
+      this.#embedTokens = weights.linear("model.embed_tokens.weight");
+    }
     if (stage.vocabShard !== undefined) {
-      this.#finalNorm = new ResidualNorm("norm", parts.rmsNormEps, weights);
-      this.#lmHead = new ColumnParallelLinear("lmHead", weights);
+      this.#finalNorm = new ResidualNorm("model.norm", parts.rmsNormEps, weights);
+      this.#lmHead = new ColumnParallelLinear("lm_head", weights);
     }
   }
 
@@ -70,13 +73,15 @@ export class Decoder {
   #start({ rec, inputs, capacity }: ForwardContext): Tensor {
     const { hiddenSize, lastToken } = this.#parts;
     const residual = rec.alloc("residual", [capacity, hiddenSize]);
+    const { pp, receivedFrom } = this.#stage;
     if (this.#embedTokens === undefined) {
-      this.#stage.pp.recv(rec, "residual", residual, this.#stage.pp.rank - 1);
+      pp.recv(rec, "residual", residual, pp.rank - 1);
+      if (receivedFrom !== undefined) rec.tap(residualTap(receivedFrom), residual);
       return residual;
     }
     const { tokenIds } = inputs;
     embedding(rec, { tokenIds, lastToken, table: this.#embedTokens, out: residual });
-    rec.tap("embedTokens", residual);
+    rec.tap("model.embed_tokens", residual);
     return residual;
   }
 
@@ -108,7 +113,8 @@ export class Decoder {
     const [maxSamples = 0] = inputs.sampleRows.shape;
     const numRows = Math.min(capacity, maxSamples);
     // One row is its own sample: no gather where a step has one token.
-    const selected = numRows === 1 ? normed : rec.alloc("sampled rows", [numRows, this.#parts.hiddenSize]);
+    const selected =
+      numRows === 1 ? normed : rec.alloc("sampled rows", [numRows, this.#parts.hiddenSize]);
     if (numRows > 1) gatherRows(rec, { x: normed, indices: inputs.sampleRows, out: selected });
     const logits = rec.alloc("logits", [numRows, numVocab]);
     this.#lmHead.forward(context, selected, logits, "samples");

@@ -41,7 +41,15 @@ export function denseLayer(
   kvCache: LayerKvCache,
   slidingWindow: number | null,
 ): DecoderLayer {
-  const name = `layers.${index}`;
-  const attend = new Attention(name, attention, weights, ropeTable, kvCache, slidingWindow);
-  return new DecoderLayer(name, config.rmsNormEps, weights, attend, new Mlp(name, weights));
+  const name = `model.layers.${index}`;
+  const attend = new Attention(
+    `${name}.self_attn`,
+    attention,
+    weights,
+    ropeTable,
+    kvCache,
+    slidingWindow,
+  );
+  const mlp = new Mlp(`${name}.mlp`, weights);
+  return new DecoderLayer(name, config.rmsNormEps, weights, attend, mlp);
 }

@@ -10,8 +10,9 @@
 // Accuracy  f32 online softmax; rtol 2e-5, atol 2e-6 against test/oracles/attention.ts
 // Source    Dao et al. 2023, Flash-Decoding; Milakov & Gimelshein 2018, arXiv:1805.02867
 // Prelude   const QUADS = head_dim / 4, GROUP = num_heads / num_kv_heads, HEADS = query heads a
-//           workgroup, TILES = ceil(GROUP / HEADS), PARTS, LANES = QUADS * PARTS, CHUNK = positions a turn
+//           workgroup, TILES = ceil(GROUP / HEADS), LANES (a multiple of QUADS), CHUNK = positions a turn
 // Includes  lib/live.wgsl, lib/kv_f32.wgsl or lib/kv_f16.wgsl, lib/paged_kv.wgsl
+const PARTS = LANES / QUADS; // lanes that share a quad of the values
 
 struct Params {
   num_heads: u32, num_kv_heads: u32, max_blocks: u32, sliding_window: u32, scale: f32,
@@ -52,7 +53,7 @@ fn score_chunk(task: Task, first: u32, count: u32, lane: u32) {
   for (var i = lane; i < count; i += LANES) {
     let row = kv_row(task.sequence, first + i, task.kv_head);
     rows[i] = row;
-    var scores: array<f32, HEADS>;
+    var scores = array<f32, HEADS>();
     for (var quad = 0u; quad < QUADS; quad++) {
       let key = unpack_quad(key_cache[row + quad]);
       for (var head = 0u; head < HEADS; head++) {
@@ -109,8 +110,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
 
   let quad = lane % QUADS;
   let part = lane / QUADS; // a part takes every PARTS-th position of a chunk's values
-  var values: array<vec4f, HEADS>;
-  var sums: array<f32, HEADS>;
+  var values = array<vec4f, HEADS>();
+  var sums = array<f32, HEADS>();
   var tops: array<f32, HEADS>;
   for (var head = 0u; head < HEADS; head++) { tops[head] = NO_KEY; }
   for (var first = begin; first < end; first += CHUNK) {
@@ -145,9 +146,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     if (part == 0u && head < task.num_heads) {
       var value = lane_values[quad];
       var sum = lane_sums[quad];
-      for (var from = quad + QUADS; from < LANES; from += QUADS) {
-        value += lane_values[from];
-        sum += lane_sums[from];
+      for (var other = quad + QUADS; other < LANES; other += QUADS) {
+        value += lane_values[other];
+        sum += lane_sums[other];
       }
       if (live.num_splits == 1u) {
         out[(token * params.num_heads + task.first_head + head) * QUADS + quad] = value / sum;

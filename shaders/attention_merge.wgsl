@@ -35,11 +35,11 @@ fn main(
   var value = vec4f();
   var sum = 0.0;
   for (var split = 0u; split < live.num_splits; split++) {
-    let from = first + split * stride;
-    let stats = partials[from + QUADS];
+    let begin = first + split * stride;
+    let stats = partials[begin + QUADS];
     if (stats.y != 0.0) { // an empty split: 0 times unwritten memory may be NaN
       let weight = exp(stats.x - top);
-      value += weight * partials[from + quad];
+      value += weight * partials[begin + quad];
       sum += weight * stats.y;
     }
   }

@@ -11,8 +11,8 @@
 // Source    Dao 2023, FlashAttention-2, arXiv:2307.08691, algorithm 1
 // Prelude   const QUADS = head_dim / 4, GROUP = num_heads / num_kv_heads, TILE_Q, TILE_K,
 //           ROW_GROUPS and KEY_ROW_GROUPS (divide TILE_Q), LANES = QUADS * ROW_GROUPS >= TILE_K * KEY_ROW_GROUPS
-// Includes  lib/kv_f32.wgsl or lib/kv_f16.wgsl, lib/paged_kv.wgsl, lib/kv_tile_direct.wgsl or _staged
-const Q_STRIDE = QUADS + 1u;              // keeps rows on different banks
+// Includes  lib/kv_f32.wgsl or lib/kv_f16.wgsl, lib/paged_kv.wgsl
+const STRIDE = QUADS + 1u;                // keeps neighbouring rows on different banks
 const ROWS = TILE_Q / ROW_GROUPS;         // output rows a lane accumulates
 const KEY_ROWS = TILE_Q / KEY_ROW_GROUPS; // rows a lane scores against its key
 
@@ -28,7 +28,8 @@ struct Params {
 @group(0) @binding(6) var<storage, read> prefill_tiles: array<vec4u>;
 @group(0) @binding(7) var<storage, read_write> out: array<vec4f>;
 
-var<workgroup> queries: array<vec4f, TILE_Q * Q_STRIDE>;
+var<workgroup> queries: array<vec4f, TILE_Q * STRIDE>;
+var<workgroup> kv_tile: array<vec4f, TILE_K * STRIDE>; // the tile's keys, then its values
 var<workgroup> row_positions: array<u32, TILE_Q>;
 var<workgroup> rows: array<u32, TILE_K>;              // where each key of the tile lies
 var<workgroup> weights: array<f32, TILE_Q * TILE_K>;  // scores, then e^(score - top)
@@ -39,7 +40,7 @@ var<workgroup> shrinks: array<f32, TILE_Q>;           // e^(old top - new top)
 fn load_queries(head: u32, first_token: u32, num_tokens: u32, lane: u32) {
   for (var i = lane; i < TILE_Q * QUADS; i += LANES) {
     let token = first_token + min(i / QUADS, num_tokens - 1u);
-    queries[i / QUADS * Q_STRIDE + i % QUADS] =
+    queries[i / QUADS * STRIDE + i % QUADS] =
       q[(token * params.num_heads + head) * QUADS + i % QUADS] * params.scale;
   }
   for (var row = lane; row < TILE_Q; row += LANES) {
@@ -48,16 +49,28 @@ fn load_queries(head: u32, first_token: u32, num_tokens: u32, lane: u32) {
   }
 }
 
+fn stage_keys(lane: u32) {
+  for (var i = lane; i < TILE_K * QUADS; i += LANES) {
+    kv_tile[i / QUADS * STRIDE + i % QUADS] = unpack_quad(key_cache[rows[i / QUADS] + i % QUADS]);
+  }
+}
+
+fn stage_values(lane: u32) {
+  for (var i = lane; i < TILE_K * QUADS; i += LANES) {
+    kv_tile[i / QUADS * STRIDE + i % QUADS] = unpack_quad(value_cache[rows[i / QUADS] + i % QUADS]);
+  }
+}
+
 // Scores of the tile's keys from `first` on: a lane takes one key and KEY_ROWS rows.
 fn score_tile(first: u32, lane: u32) {
   let key_index = lane % TILE_K;
   let row_group = lane / TILE_K;
   if (row_group >= KEY_ROW_GROUPS) { return; }
-  var scores: array<f32, KEY_ROWS>;
+  var scores = array<f32, KEY_ROWS>();
   for (var quad = 0u; quad < QUADS; quad++) {
-    let key = tile_key(key_index, quad);
+    let key = kv_tile[key_index * STRIDE + quad];
     for (var i = 0u; i < KEY_ROWS; i++) {
-      scores[i] += dot(queries[(row_group + i * KEY_ROW_GROUPS) * Q_STRIDE + quad], key);
+      scores[i] += dot(queries[(row_group + i * KEY_ROW_GROUPS) * STRIDE + quad], key);
     }
   }
   for (var i = 0u; i < KEY_ROWS; i++) {
@@ -97,8 +110,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
 
   let quad = lane % QUADS;
   let row_group = lane / QUADS;
-  var values: array<vec4f, ROWS>;
-  var sums: array<f32, ROWS>;
+  var values = array<vec4f, ROWS>();
+  var sums = array<f32, ROWS>();
   let begin = window_begin(positions[first_token]);
   let end = positions[first_token + num_tokens - 1u] + 1u;
   for (var first = begin; first < end; first += TILE_K) {
@@ -107,6 +120,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     }
     workgroupBarrier();
     stage_keys(lane);
+    workgroupBarrier();
     score_tile(first, lane);
     workgroupBarrier();
     update_tops(lane);
@@ -120,7 +134,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
       sums[i] *= shrink;
     }
     for (var key = 0u; key < TILE_K; key++) {
-      let value = tile_value(key, quad);
+      let value = kv_tile[key * STRIDE + quad];
       for (var i = 0u; i < ROWS; i++) {
         let weight = weights[(row_group + i * ROW_GROUPS) * TILE_K + key];
         values[i] += weight * value;

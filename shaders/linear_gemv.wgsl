@@ -1,79 +1,49 @@
-// linear_gemv: y[t, n] = sum_k x[t, k] * w[n, k] + b[n] for a few tokens; with SWIGLU
-// y[t, n] = silu(g) * u, g and u being the sums of rows n and num_outputs + n.
+// linear_gemv: y[t, n] = sum_k x[t, k] * w[n, k] + b[n] for a few tokens; with swiglu
+// y[t, n] = silu(g) * u, where g and u are the sums of rows n and num_outputs + n.
 //
 // Shapes    x: [tokens, in] f32   w: [rows, in] f32|f16|bf16   y: [tokens, out_stride] f32
-// Dispatch  (x + y * num_groups.x: WG_SIZE / LANES_PER_ROW * ROWS outputs, z: TOKENS tokens)
-// Accuracy  f32 sums; see test/oracles/linear.ts
-// Includes  lib/live.wgsl, lib/weights_*.wgsl, lib/tokens_*.wgsl, lib/row_sum_*.wgsl, lib/silu.wgsl
-// Prelude   const ROWS: u32, outputs that a lane sums at the same time: loads in flight
+// Dispatch  (x + y * num_groups.x: WG_SIZE / LANES_PER_GROUP lane groups; z: TOKENS tokens). A
+//           lane group, one lane or the workgroup, sums four rows: four outputs, or with swiglu two
+// Accuracy  f32 sums; rtol and atol 1e-5 against test/oracles/linear.ts
+// Includes  lib/live.wgsl, lib/silu.wgsl, lib/linear_io.wgsl, lib/weights_*.wgsl, lib/place*.wgsl,
+//           lib/x_*.wgsl, lib/tokens_*.wgsl, lib/row_sum_*.wgsl
 override WG_SIZE: u32 = 64;
-override LANES_PER_ROW: u32 = 64; // lanes that share a row; divides WG_SIZE
-override SWIGLU: bool = false;
 
-struct Params {
-  num_outputs: u32,
-  num_chunks: u32,     // in / 8
-  out_stride: u32,     // elements from a token of y to the next
-  out_offset: u32,     // this part's first column of y
-  up_offset: u32,      // where b holds the biases of the up rows
-  has_bias: u32,       // else b is any other tensor
-  rows_are_samples: u32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<vec4f>;
-@group(0) @binding(2) var<storage, read> w: array<vec4u>;
-@group(0) @binding(3) var<storage, read> b: array<f32>;
-@group(0) @binding(4) var<storage, read_write> y: array<f32>;
-
-fn store(token: u32, n: u32, acc: f32, acc_up: f32) {
-  let column = params.out_offset + n;
-  var value = acc;
-  var up = acc_up;
-  if (params.has_bias != 0u) {
-    value += b[column];
-    if (SWIGLU) { up += b[params.up_offset + column]; }
-  }
-  if (SWIGLU) { value = silu(value) * up; }
-  y[token * params.out_stride + column] = value;
-}
+// One sum a token for each of the four rows. Named, not an array: SwiftShader keeps arrays in
+// memory, and an access with a varying index costs it as much as a load from a buffer.
+struct Sums { r0: Acc, r1: Acc, r2: Acc, r3: Acc }
 
 @compute @workgroup_size(WG_SIZE)
-fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) num_groups: vec3u,
-  @builtin(local_invocation_index) lane: u32,
-) {
-  let num_tokens = select(live.num_tokens, live.num_samples, params.rows_are_samples != 0u);
-  let first_token = group.z * TOKENS;
-  let last_token = max(num_tokens, 1u) - 1u;
-  let lanes_group = (group.x + group.y * num_groups.x) * (WG_SIZE / LANES_PER_ROW) + lane / LANES_PER_ROW;
-  let first = lanes_group * ROWS;
-  let lane_of_row = lane % LANES_PER_ROW;
+fn main(place: Place) {
+  let num_tokens = live_rows();
+  let first_token = place.group.z * TOKENS;
+  let lane = lane_of_group(place);
+  let lane_group = (place.group.x + place.group.y * place.num_groups.x)
+    * (WG_SIZE / LANES_PER_GROUP) + place.lane / LANES_PER_GROUP;
+  let is_swiglu = params.is_swiglu != 0u;
+  let outputs_per_group = select(4u, 2u, is_swiglu);
+  let n = lane_group * outputs_per_group; // the lane group's first output
 
-  // rows past the last repeat it, so that every lane reaches the barriers of row_sum
-  var start: array<u32, ROWS>; // the row's first chunk
-  var sums: array<Acc, ROWS>;
-  var up_sums: array<Acc, ROWS>;
-  for (var r = 0u; r < ROWS; r++) {
-    start[r] = min(first + r, params.num_outputs - 1u) * params.num_chunks;
+  // Outputs past the last repeat it, so that every lane reaches row_sum's barriers.
+  let offsets = select(vec4u(0, 1, 2, 3), vec4u(0, 1, 0, 1), is_swiglu);
+  let outputs = min(vec4u(n) + offsets, vec4u(params.num_outputs - 1u));
+  let up_rows = select(0u, params.num_outputs, is_swiglu);
+  let start = (outputs + vec4u(0, 0, up_rows, up_rows)) * params.num_chunks;
+
+  var sums = Sums();
+  for (var chunk = lane; chunk < params.num_chunks; chunk += LANES_PER_GROUP) {
+    let xs = load_activations(chunk, first_token, num_tokens - 1u, place);
+    sums.r0 += multiply(load_weights(start.x + chunk), xs);
+    sums.r1 += multiply(load_weights(start.y + chunk), xs);
+    sums.r2 += multiply(load_weights(start.z + chunk), xs);
+    sums.r3 += multiply(load_weights(start.w + chunk), xs);
   }
-  let up_start = params.num_outputs * params.num_chunks;
-  for (var chunk = lane_of_row; chunk < params.num_chunks; chunk += LANES_PER_ROW) {
-    let xs = load_activations(chunk, first_token, last_token);
-    for (var r = 0u; r < ROWS; r++) {
-      sums[r] += multiply(load_weights(start[r] + chunk), xs);
-      if (SWIGLU) { up_sums[r] += multiply(load_weights(up_start + start[r] + chunk), xs); }
-    }
-  }
-  for (var r = 0u; r < ROWS; r++) {
-    sums[r] = row_sum(sums[r], lane);
-    if (SWIGLU) { up_sums[r] = row_sum(up_sums[r], lane); }
-  }
-  for (var i = lane_of_row; i < ROWS * TOKENS; i += LANES_PER_ROW) {
-    let r = i % ROWS;
-    let token = first_token + i / ROWS;
-    if (first + r < params.num_outputs && token < num_tokens) {
-      store(token, first + r, token_of(sums[r], i / ROWS), token_of(up_sums[r], i / ROWS));
-    }
+  row_sum(sums, place);
+
+  let num_values = min(TOKENS, num_tokens - first_token) * outputs_per_group;
+  for (var i = lane; i < num_values; i += LANES_PER_GROUP) {
+    let t = i / outputs_per_group;
+    let j = i % outputs_per_group;
+    store(first_token + t, n + j, totals[4u * t + j], totals[4u * t + (j + 2u) % 4u]);
   }
 }

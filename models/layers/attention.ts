@@ -14,6 +14,8 @@ export interface AttentionShape {
   readonly blockSize: number;
   /** Splits of decode attention at most. */
   readonly maxSplits: number;
+  /** One-token parts of a step at most. */
+  readonly maxNumSeqs: number;
   readonly kvCacheDType: KvCacheDType;
   readonly hasQkNorm: boolean;
   readonly rmsNormEps: number;
@@ -40,10 +42,10 @@ export class Attention {
   ) {
     this.#name = name;
     this.#shape = shape;
-    this.#qkvProj = new ColumnParallelLinear(`${name}.qkvProj`, weights);
-    this.#oProj = new RowParallelLinear(`${name}.oProj`, weights);
-    this.#qNorm = shape.hasQkNorm ? weights.vector(`${name}.qNorm.weight`) : undefined;
-    this.#kNorm = shape.hasQkNorm ? weights.vector(`${name}.kNorm.weight`) : undefined;
+    this.#qkvProj = new ColumnParallelLinear(`${name}.qkv_proj`, weights);
+    this.#oProj = new RowParallelLinear(`${name}.o_proj`, weights);
+    this.#qNorm = shape.hasQkNorm ? weights.vector(`${name}.q_norm.weight`) : undefined;
+    this.#kNorm = shape.hasQkNorm ? weights.vector(`${name}.k_norm.weight`) : undefined;
     this.#ropeTable = ropeTable;
     this.#kvCache = kvCache;
     this.#slidingWindow = slidingWindow ?? 0;
@@ -52,7 +54,8 @@ export class Attention {
   /** x: [capacity, hidden] -> [capacity, hidden], to be summed over the group */
   forward(context: ForwardContext, x: Tensor): PendingSum {
     const { rec, inputs, capacity } = context;
-    const { numHeads, numKvHeads, headDim, blockSize, maxSplits, kvCacheDType } = this.#shape;
+    const { numHeads, numKvHeads, headDim, blockSize, maxSplits, maxNumSeqs } = this.#shape;
+    const kvCacheDType = this.#shape.kvCacheDType;
     const { key: keyCache, value: valueCache } = this.#kvCache;
     const { positions, slotMapping, sequenceIndex, blockTables, prefillTiles } = inputs;
 
@@ -95,8 +98,9 @@ export class Attention {
       headDim,
       blockSize,
       maxSplits,
+      maxDecodeTokens: Math.min(capacity, maxNumSeqs),
     });
-    rec.tap(`${this.#name}.attention`, heads);
-    return { sum: this.#oProj.forward(context, heads), producer: `${this.#name}.oProj` };
+    rec.tap(`${this.#name}.heads`, heads);
+    return { sum: this.#oProj.forward(context, heads), producer: `${this.#name}.o_proj` };
   }
 }

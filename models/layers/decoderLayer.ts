@@ -45,25 +45,18 @@ export class DecoderLayer {
   readonly #mlp: Mlp;
 
   constructor(name: string, eps: number, weights: WeightStore, attention: Attention, mlp: Mlp) {
-    this.#inputNorm = new ResidualNorm(`${name}.inputLayernorm`, eps, weights);
+    this.#inputNorm = new ResidualNorm(`${name}.input_layernorm`, eps, weights);
     this.#attention = attention;
-    this.#postAttentionNorm = new ResidualNorm(`${name}.postAttentionLayernorm`, eps, weights);
+    this.#postAttentionNorm = new ResidualNorm(`${name}.post_attention_layernorm`, eps, weights);
     this.#mlp = mlp;
   }
 
   /** residual: [capacity, hidden], updated in place; takes and returns what is still to be added to it */
-  forward(
-    context: ForwardContext,
-    residual: Tensor,
-    pending: PendingSum | undefined,
-  ): PendingSum {
+  forward(context: ForwardContext, residual: Tensor, pending: PendingSum | undefined): PendingSum {
     const attended = this.#attention.forward(
       context,
       this.#inputNorm.forward(context, residual, pending),
     );
-    return this.#mlp.forward(
-      context,
-      this.#postAttentionNorm.forward(context, residual, attended),
-    );
+    return this.#mlp.forward(context, this.#postAttentionNorm.forward(context, residual, attended));
   }
 }

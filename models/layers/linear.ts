@@ -19,7 +19,12 @@ export class ColumnParallelLinear {
   }
 
   /** x: [capacity, inFeatures] -> out: [capacity, outFeatures of this rank] */
-  forward({ rec }: ForwardContext, x: Tensor, out: Tensor, rows: "tokens" | "samples" = "tokens"): void {
+  forward(
+    { rec }: ForwardContext,
+    x: Tensor,
+    out: Tensor,
+    rows: "tokens" | "samples" = "tokens",
+  ): void {
     linear(rec, { x, weight: this.weight, out, rows, ...withBias(this.bias) });
   }
 }

@@ -11,8 +11,8 @@ export class Mlp {
 
   constructor(name: string, weights: WeightStore) {
     this.#name = name;
-    this.#gateUpProj = new GateUpParallelLinear(`${name}.gateUpProj`, weights);
-    this.#downProj = new RowParallelLinear(`${name}.downProj`, weights);
+    this.#gateUpProj = new GateUpParallelLinear(`${name}.gate_up_proj`, weights);
+    this.#downProj = new RowParallelLinear(`${name}.down_proj`, weights);
   }
 
   /** x: [capacity, hidden] -> [capacity, hidden], to be summed over the group */
@@ -21,6 +21,9 @@ export class Mlp {
     const activation = rec.alloc("activation", [capacity, this.#gateUpProj.intermediateSize]);
     this.#gateUpProj.forward(context, x, activation);
     rec.tap(`${this.#name}.activation`, activation);
-    return { sum: this.#downProj.forward(context, activation), producer: `${this.#name}.downProj` };
+    return {
+      sum: this.#downProj.forward(context, activation),
+      producer: `${this.#name}.down_proj`,
+    };
   }
 }

@@ -33,7 +33,7 @@ export interface PieceRange {
 /** Pieces of at most `maxRows` rows. */
 export function splitTarget(target: TargetTensor, maxRows: number): Piece[] {
   const [numRows = 0] = target.shape;
-  const isGateUp = target.name.endsWith("gateUpProj.weight");
+  const isGateUp = target.name.endsWith("gate_up_proj.weight");
   const numOutputs = isGateUp ? numRows / 2 : numRows;
   const maxOutputs = isGateUp ? Math.floor(maxRows / 2) : maxRows;
   if (maxOutputs < 1) {

@@ -6,9 +6,9 @@ const NO_TOKEN: u32 = 0xffffffffu;
 
 fn sort_key(bits: u32) -> u32 {
   let magnitude = bits & 0x7fffffffu;
-  if (magnitude > 0x7f800000u) { return NEG_INF_KEY; } // NaN counts as -inf
-  if (magnitude == 0u) { return 0x80000000u; } // -0 ties with +0
-  return select(bits | 0x80000000u, ~bits, (bits >> 31u) == 1u);
+  var key = select(bits | 0x80000000u, ~bits, (bits >> 31u) == 1u);
+  key = select(key, 0x80000000u, magnitude == 0u); // -0 ties with +0
+  return select(key, NEG_INF_KEY, magnitude > 0x7f800000u); // NaN counts as -inf
 }
 
 fn key_bits(key: u32) -> u32 {

@@ -1,12 +1,12 @@
 // tokens_1: one token's eight activations, and their product with eight weights.
-// Needs     var x: array<vec4f> of rows of 2 * params.num_chunks
+// Needs     lib/linear_io.wgsl, lib/weights_*.wgsl, lib/x_*.wgsl
 const TOKENS = 1u;
 alias Acc = f32; // one sum a token
 struct Activations { lo: vec4f, hi: vec4f }
 
-fn load_activations(chunk: u32, first_token: u32, last_token: u32) -> Activations {
+fn load_activations(chunk: u32, first_token: u32, last_token: u32, place: Place) -> Activations {
   let at = 2u * (first_token * params.num_chunks + chunk);
-  return Activations(x[at], x[at + 1u]);
+  return Activations(load_x(at, place), load_x(at + 1u, place));
 }
 
 fn multiply(weights: Weights8, xs: Activations) -> Acc {

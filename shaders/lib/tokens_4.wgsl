@@ -1,17 +1,20 @@
 // tokens_4: eight activations of four tokens, and their products with eight weights. Tokens past
-// the last repeat it: they cost nothing to load and their sums are not stored.
-// Needs     var x: array<vec4f> of rows of 2 * params.num_chunks
+// the last repeat it, and their sums are not stored.
+// Needs     lib/linear_io.wgsl, lib/weights_*.wgsl, lib/x_*.wgsl
 const TOKENS = 4u;
 alias Acc = vec4f; // one sum a token
 struct Activations { lo: mat4x4f, hi: mat4x4f } // a column a token
 
-fn load_activations(chunk: u32, first_token: u32, last_token: u32) -> Activations {
-  let stride = 2u * params.num_chunks;
-  let at = 2u * chunk + stride * min(vec4u(first_token) + vec4u(0, 1, 2, 3), vec4u(last_token));
-  return Activations(
-    mat4x4f(x[at.x], x[at.y], x[at.z], x[at.w]),
-    mat4x4f(x[at.x + 1u], x[at.y + 1u], x[at.z + 1u], x[at.w + 1u]),
+fn load_columns(at: vec4u, place: Place) -> mat4x4f {
+  return mat4x4f(
+    load_x(at.x, place), load_x(at.y, place), load_x(at.z, place), load_x(at.w, place),
   );
+}
+
+fn load_activations(chunk: u32, first_token: u32, last_token: u32, place: Place) -> Activations {
+  let tokens = min(vec4u(first_token) + vec4u(0, 1, 2, 3), vec4u(last_token));
+  let at = 2u * (tokens * params.num_chunks + chunk);
+  return Activations(load_columns(at, place), load_columns(at + 1u, place));
 }
 
 fn multiply(weights: Weights8, xs: Activations) -> Acc {

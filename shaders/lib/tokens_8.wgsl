@@ -1,19 +1,26 @@
 // tokens_8: eight activations of eight tokens, and their products with eight weights. Tokens past
-// the last repeat it: they cost nothing to load and their sums are not stored.
-// Needs     var x: array<vec4f> of rows of 2 * params.num_chunks
+// the last repeat it, and their sums are not stored.
+// Needs     lib/linear_io.wgsl, lib/weights_*.wgsl, lib/x_*.wgsl
 const TOKENS = 8u;
 alias Acc = mat2x4f; // one sum a token
 struct Activations { lo0: mat4x4f, hi0: mat4x4f, lo1: mat4x4f, hi1: mat4x4f } // a column a token
 
-fn load_activations(chunk: u32, first_token: u32, last_token: u32) -> Activations {
-  let stride = 2u * params.num_chunks;
-  let a = 2u * chunk + stride * min(vec4u(first_token) + vec4u(0, 1, 2, 3), vec4u(last_token));
-  let b = 2u * chunk + stride * min(vec4u(first_token) + vec4u(4, 5, 6, 7), vec4u(last_token));
+fn load_columns(at: vec4u, place: Place) -> mat4x4f {
+  return mat4x4f(
+    load_x(at.x, place), load_x(at.y, place), load_x(at.z, place), load_x(at.w, place),
+  );
+}
+
+fn load_activations(chunk: u32, first_token: u32, last_token: u32, place: Place) -> Activations {
+  let tokens0 = min(vec4u(first_token) + vec4u(0, 1, 2, 3), vec4u(last_token));
+  let tokens1 = min(vec4u(first_token) + vec4u(4, 5, 6, 7), vec4u(last_token));
+  let at0 = 2u * (tokens0 * params.num_chunks + chunk);
+  let at1 = 2u * (tokens1 * params.num_chunks + chunk);
   return Activations(
-    mat4x4f(x[a.x], x[a.y], x[a.z], x[a.w]),
-    mat4x4f(x[a.x + 1u], x[a.y + 1u], x[a.z + 1u], x[a.w + 1u]),
-    mat4x4f(x[b.x], x[b.y], x[b.z], x[b.w]),
-    mat4x4f(x[b.x + 1u], x[b.y + 1u], x[b.z + 1u], x[b.w + 1u]),
+    load_columns(at0, place),
+    load_columns(at0 + 1u, place),
+    load_columns(at1, place),
+    load_columns(at1 + 1u, place),
   );
 }
 

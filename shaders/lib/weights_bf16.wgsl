@@ -1,6 +1,6 @@
 // weights_bf16: eight consecutive weights from rows of bf16, two to a u32, in one 16-byte load.
 // bf16 is the upper half of an f32, so widening is a shift or a mask, and exact.
-// Needs     var w: array<vec4u>, rows a multiple of 8 elements long
+// Needs     var w: array<vec4u>, rows a multiple of 8 elements long; chunk counts eights of them
 struct Weights8 { lo: vec4f, hi: vec4f }
 
 fn load_weights(chunk: u32) -> Weights8 {

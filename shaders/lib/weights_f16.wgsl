@@ -1,6 +1,6 @@
 // weights_f16: eight consecutive weights from rows of f16, two to a u32, in one 16-byte load.
 // unpack2x16float needs no f16 feature.
-// Needs     var w: array<vec4u>, rows a multiple of 8 elements long
+// Needs     var w: array<vec4u>, rows a multiple of 8 elements long; chunk counts eights of them
 struct Weights8 { lo: vec4f, hi: vec4f }
 
 fn load_weights(chunk: u32) -> Weights8 {

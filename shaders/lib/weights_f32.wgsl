@@ -1,5 +1,5 @@
 // weights_f32: eight consecutive weights from rows of f32.
-// Needs     var w: array<vec4u>, rows a multiple of 8 elements long
+// Needs     var w: array<vec4u>, rows a multiple of 8 elements long; chunk counts eights of them
 struct Weights8 { lo: vec4f, hi: vec4f }
 
 fn load_weights(chunk: u32) -> Weights8 {

@@ -1,23 +1,6 @@
 // merge_lists: the candidates of several slices of the vocabulary as one list.
-// Needs     override WG_SIZE, a power of two, at least 64; `lists` and `params.num_lists`,
-//           `params.max_samples` of the including kernel; lib/block_best.wgsl, lib/block_sum.wgsl,
-//           lib/bitonic64.wgsl, sampling/sampling_row.wgsl, sampling/candidate_list.wgsl
-const NO_PAIR = vec2u(NEG_INF_KEY, NO_TOKEN);
-
-fn entry_of(list: u32, sample: u32, index: u32) -> vec2u {
-  let at = list_start(list, sample, params.max_samples) + LIST_ENTRIES + 2u * index;
-  return vec2u(sort_key(lists[at]), lists[at + 1u]);
-}
-
-// The first entry of all lists. Called in uniform control flow.
-fn merged_best(sample: u32, lane: u32) -> vec2u {
-  var best = NO_PAIR;
-  for (var list = lane; list < params.num_lists; list += WG_SIZE) {
-    let entry = entry_of(list, sample, 0u);
-    if (precedes(entry, best)) { best = entry; }
-  }
-  return block_best(best, lane);
-}
+// Needs     override WG_SIZE, a power of two, at least 64; what sampling/merge_best.wgsl needs, and
+//           that; lib/block_sum.wgsl, lib/bitonic64.wgsl, sampling/sampling_row.wgsl
 
 // The first 64 entries of all lists, one each in lanes 0 to 63. Two sorted lists, one of them
 // reversed, give the 64 firsts of both lane by lane, as a bitonic sequence. Groups of 64 lanes fold

@@ -38,10 +38,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     if (!greedy) { noise = quad_noise(seed, position, quad); }
     for (var word = 0u; word < 4u; word += 1u) {
       let id = quad * 4u + word;
-      if (id < first_id || id >= end_id) { continue; }
-      var key = sort_key(logits[chunk_start + id - first_id]);
+      let is_inside = id >= first_id && id < end_id;
+      var key = sort_key(logits[chunk_start + clamp(id, first_id, end_id - 1u) - first_id]);
       if (!greedy) { key = draw_key(key, temperature, noise[word]); }
-      if (key > best.x) { best = vec2u(key, id); } // ids ascend: a tie keeps the lowest
+      best = select(best, vec2u(key, id), is_inside && key > best.x); // ids ascend: a tie keeps the lowest
     }
   }
   best = block_best(best, lane);

@@ -3,7 +3,7 @@
  * since each algorithm adds in an order that only (length, worldSize) decide.
  */
 import { allGatherRing } from "./allGather.ts";
-import { addInto, bytesOfArray, floatsOf } from "./floats.ts";
+import { Accumulator, bytesOfArray } from "./floats.ts";
 import type { Operation } from "./operation.ts";
 import { reduceScatterRing } from "./reduceScatter.ts";
 
@@ -26,13 +26,9 @@ async function sumInRankOrder(
   x: Float32Array,
   sum: Float32Array,
 ): Promise<void> {
+  const { add } = new Accumulator(sum, 0);
   for (let rank = 0; rank < operation.worldSize; rank++) {
-    if (rank === operation.rank) addInto(sum, 0, x);
-    else {
-      const addPart = ({ bytes, offset }: { bytes: Uint8Array; offset: number }): void => {
-        addInto(sum, offset / 4, floatsOf(bytes));
-      };
-      await operation.recv(rank, addPart, x.byteLength);
-    }
+    if (rank === operation.rank) add({ bytes: bytesOfArray(x), offset: 0 });
+    else await operation.recv(rank, add, x.byteLength);
   }
 }

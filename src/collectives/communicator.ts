@@ -40,4 +40,8 @@ export interface Communicator {
    * Elsewhere out is not touched and may be left out.
    */
   gather(rec: Recorder, label: string, x: Tensor, root: number, rows: LiveRows, out?: Tensor): void;
+  /** At once, from inside a running host operation: the root's bytes on every rank. */
+  broadcastBytes(bytes: Uint8Array | undefined, root: number): Promise<Uint8Array>;
+  /** At once, from inside a running host operation: every rank's bytes on the root, by rank. */
+  gatherBytes(own: Uint8Array, root: number): Promise<readonly Uint8Array[] | undefined>;
 }

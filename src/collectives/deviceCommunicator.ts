@@ -94,6 +94,14 @@ export class DeviceCommunicator implements Communicator {
     });
   }
 
+  broadcastBytes(bytes: Uint8Array | undefined, root: number): Promise<Uint8Array> {
+    return this.#host.broadcastBytes(bytes, root);
+  }
+
+  gatherBytes(own: Uint8Array, root: number): Promise<readonly Uint8Array[] | undefined> {
+    return this.#host.gather(own, root);
+  }
+
   /** Every rank publishes its partial; each ends with all of them, to be summed in rank order. */
   #oneShot(
     rec: Recorder,

@@ -1,5 +1,5 @@
 /** Reduce-scatter: rank r ends with chunk r (schedules.ts, chunkRange) of the sum of all ranks' x. */
-import { addInto, bytesOfArray, floatsOf } from "./floats.ts";
+import { Accumulator, bytesOfArray } from "./floats.ts";
 import type { Operation } from "./operation.ts";
 import { chunkRange, ringReduceScatter } from "./schedules.ts";
 
@@ -9,11 +9,9 @@ export async function reduceScatterRing(operation: Operation, x: Float32Array): 
   for (const { to, sendChunk, from, recvChunk } of ringReduceScatter(rank, worldSize)) {
     const outgoing = chunkRange(x.length, worldSize, sendChunk);
     const incoming = chunkRange(x.length, worldSize, recvChunk);
-    const addPart = ({ bytes, offset }: { bytes: Uint8Array; offset: number }): void => {
-      addInto(x, incoming.begin + offset / 4, floatsOf(bytes));
-    };
+    const { add } = new Accumulator(x, incoming.begin);
     await Promise.all([
-      operation.recv(from, addPart, 4 * (incoming.end - incoming.begin)),
+      operation.recv(from, add, 4 * (incoming.end - incoming.begin)),
       operation.send(to, bytesOfArray(x.subarray(outgoing.begin, outgoing.end))),
     ]);
   }

@@ -135,10 +135,12 @@ export class CommandList {
   ): GPUCommandBuffer | undefined {
     if (segment === undefined) return undefined;
     const start = performance.now();
-    const encoder = this.#device.gpu.createCommandEncoder();
     const counted = segment.launches
       .map((bound) => ({ bound, workgroups: countWorkgroups(bound.launch, live) }))
       .filter(({ workgroups: [x, y, z] }) => x > 0 && y > 0 && z > 0);
+    const hasCopies = segment.hostOp?.hasCopies(live) ?? false;
+    if (counted.length === 0 && !hasCopies) return undefined;
+    const encoder = this.#device.gpu.createCommandEncoder();
     if (timer === undefined) this.#encodePass(encoder, counted);
     else for (const one of counted) this.#encodePass(encoder, [one], timer);
     segment.hostOp?.encodeCopies(encoder, live);

@@ -34,6 +34,11 @@ export class HostOpRun {
     await this.#slots[this.#current]?.busy;
   }
 
+  /** Whether this replay downloads anything. */
+  hasCopies(live: LiveCounts): boolean {
+    return this.#op.downloads.some((_, index) => this.#op.downloadBytes(live, index) > 0);
+  }
+
   /** Appends the copies that `start` will map. */
   encodeCopies(encoder: GPUCommandEncoder, live: LiveCounts): void {
     const slot = this.#slots[this.#current];

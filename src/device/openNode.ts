@@ -18,10 +18,17 @@ const DISABLED_TOGGLES = ["timestamp_quantization"];
 
 /** Names on CPU implementations, so that hardware sorts first before any adapter is opened. */
 const SOFTWARE_NAMES = /swiftshader|llvmpipe|lavapipe|microsoft basic render/i;
+/** The slowest: last of all. */
+const SLOWEST_NAME = /swiftshader/i;
 
 /** WGSL files of this package, read when first asked for. */
 export const nodeShaders: ShaderLibrary = (path) =>
   readFileSync(new URL(`../../shaders/${path}`, import.meta.url), "utf8");
+
+/** Sorts hardware first, then lavapipe, then SwiftShader. */
+function slowness(name: string): number {
+  return Number(SOFTWARE_NAMES.test(name)) + Number(SLOWEST_NAME.test(name));
+}
 
 function createInstance(name: string, disableRobustness: boolean): GPU {
   Object.assign(globalThis, globals);
@@ -44,7 +51,7 @@ async function adapterNames(): Promise<string[]> {
     const names = [...messageOf(error).matchAll(/backend: '(\w+)', name: '([^']*)'/g)]
       .filter(([, backend]) => backend !== "null" && backend !== "opengl" && backend !== "opengles")
       .map(([, , name]) => name ?? "");
-    return names.sort((a, b) => Number(SOFTWARE_NAMES.test(a)) - Number(SOFTWARE_NAMES.test(b)));
+    return names.sort((a, b) => slowness(a) - slowness(b));
   }
 }
 

@@ -8,12 +8,16 @@ import { ceilDiv } from "../common/math.ts";
 import { type AdapterInfo, expectDType, expectShape, type Tensor } from "../device/device.ts";
 import type { Recorder } from "../device/recorder.ts";
 import {
+  type AttentionAdapter,
   chooseDecodeVariant,
   choosePrefillVariant,
+  type DecodeVariant,
   partialRows,
   TILE_Q,
 } from "./attentionVariant.ts";
 import { defineKernel, f32, type Kernel, pack, spread, u32, workgroupSize } from "./kernel.ts";
+
+export { buildPrefillTiles, chooseSplits, TILE_Q } from "./attentionVariant.ts";
 
 export interface AttentionArgs {
   readonly q: Tensor; // [numTokens, numHeads * headDim] f32, rotated
@@ -36,6 +40,8 @@ export interface AttentionArgs {
   readonly maxSplits: number;
   /** Most decode tokens of a step; by default every row may be one. */
   readonly maxDecodeTokens?: number | undefined;
+  /** Takes the kernels of another kind of adapter than the device's: every kernel runs on every adapter. */
+  readonly tuning?: "software" | "hardware" | undefined;
 }
 
 interface PartialsArgs extends AttentionArgs {
@@ -58,23 +64,25 @@ export function attention(rec: Recorder, args: AttentionArgs): void {
 
 const attentionDecode: Kernel<PartialsArgs> = defineKernel({
   name: "attention_decode",
-  sources: (args) => [
-    "lib/live.wgsl",
-    kvSource(args),
-    "lib/paged_kv.wgsl",
-    "attention_decode.wgsl",
-  ],
+  sources: (args, adapter) => {
+    const { kind, headsPerWorkgroup } = decodeVariant(args, adapter);
+    const common = ["lib/live.wgsl", "lib/paged_kv.wgsl"];
+    if (kind === "wide") return [...common, `lib/kv_${args.kvDType}.wgsl`, "attention_decode.wgsl"];
+    const heads = headsPerWorkgroup === 1 ? "lib/heads_one.wgsl" : "lib/heads_many.wgsl";
+    const words = `lib/kv_word_${args.kvDType}.wgsl`;
+    return [...common, heads, words, "attention_decode_narrow.wgsl"];
+  },
   prelude: (args, adapter) => {
-    const { headsPerWorkgroup, headTiles, parts, lanes, chunk } = decodeVariant(args, adapter);
-    return constants({
-      QUADS: args.headDim / 4,
-      GROUP: args.numHeads / args.numKvHeads,
+    const { headsPerWorkgroup, headTiles, lanes, chunk } = decodeVariant(args, adapter);
+    const heads = headsPerWorkgroup > 1 ? `alias Heads = vec${headsPerWorkgroup}f;\n` : "";
+    const sizes = constants({
+      ...shapeConstants(args),
       HEADS: headsPerWorkgroup,
       TILES: headTiles,
-      PARTS: parts,
       LANES: lanes,
       CHUNK: chunk,
     });
+    return heads + sizes;
   },
   overrides: ({ blockSize }) => ({ BLOCK_SIZE: blockSize }),
   launch: (args, adapter) => {
@@ -116,20 +124,18 @@ const attentionMerge: Kernel<PartialsArgs> = defineKernel({
 
 const attentionPrefill: Kernel<AttentionArgs> = defineKernel({
   name: "attention_prefill",
-  sources: (args, adapter) => [
-    kvSource(args),
-    "lib/paged_kv.wgsl",
-    choosePrefillVariant(args.headDim, adapter).isStaged
-      ? "lib/kv_tile_staged.wgsl"
-      : "lib/kv_tile_direct.wgsl",
-    "attention_prefill.wgsl",
-  ],
-  prelude: ({ headDim, numHeads, numKvHeads }, adapter) => {
-    const { tileK, rowGroups, keyRowGroups, lanes } = choosePrefillVariant(headDim, adapter);
+  sources: (args, adapter) => {
+    const { kind } = choosePrefillVariant(args.headDim, tunedFor(args, adapter));
+    const file = kind === "rows" ? "attention_prefill_rows.wgsl" : "attention_prefill.wgsl";
+    return ["lib/paged_kv.wgsl", `lib/kv_${args.kvDType}.wgsl`, file];
+  },
+  prelude: (args, adapter) => {
+    const variant = choosePrefillVariant(args.headDim, tunedFor(args, adapter));
+    const shape = { ...shapeConstants(args), TILE_Q };
+    if (variant.kind === "rows") return constants(shape);
+    const { tileK, rowGroups, keyRowGroups, lanes } = variant;
     return constants({
-      QUADS: headDim / 4,
-      GROUP: numHeads / numKvHeads,
-      TILE_Q,
+      ...shape,
       TILE_K: tileK,
       ROW_GROUPS: rowGroups,
       KEY_ROW_GROUPS: keyRowGroups,
@@ -148,15 +154,17 @@ const attentionPrefill: Kernel<AttentionArgs> = defineKernel({
   },
 });
 
-function decodeVariant(
-  { headDim, numHeads, numKvHeads }: AttentionArgs,
-  adapter: AdapterInfo,
-): ReturnType<typeof chooseDecodeVariant> {
-  return chooseDecodeVariant(headDim, numHeads / numKvHeads, adapter);
+function tunedFor({ tuning }: AttentionArgs, adapter: AdapterInfo): AttentionAdapter {
+  return tuning === undefined ? adapter : { ...adapter, isSoftware: tuning === "software" };
 }
 
-function kvSource({ kvDType }: AttentionArgs): string {
-  return kvDType === "f16" ? "lib/kv_f16.wgsl" : "lib/kv_f32.wgsl";
+function decodeVariant(args: AttentionArgs, adapter: AdapterInfo): DecodeVariant {
+  const group = args.numHeads / args.numKvHeads;
+  return chooseDecodeVariant(args.headDim, group, tunedFor(args, adapter));
+}
+
+function shapeConstants(args: AttentionArgs): Record<string, number> {
+  return { QUADS: args.headDim / 4, GROUP: args.numHeads / args.numKvHeads };
 }
 
 function constants(values: Readonly<Record<string, number>>): string {

@@ -3,7 +3,7 @@ import { ceilDiv, roundUp } from "../common/math.ts";
 import type { AdapterInfo } from "../device/device.ts";
 
 /** What the choice depends on. */
-export type AttentionAdapter = Pick<AdapterInfo, "isSoftware">;
+export type AttentionAdapter = Pick<AdapterInfo, "isSoftware" | "subgroupMaxSize">;
 
 /** Query tokens of one prefill tile. */
 export const TILE_Q = 16;
@@ -11,48 +11,47 @@ export const TILE_Q = 16;
 /** Partials (rows of tokens x splits) that decode attention keeps at most; chooseSplits stays inside. */
 export const MAX_PARTIAL_ROWS = 1024;
 
-/** Constants of shaders/attention_decode.wgsl. */
+/** Constants of attention_decode.wgsl (wide) or attention_decode_narrow.wgsl. */
 export interface DecodeVariant {
+  readonly kind: "wide" | "narrow";
   /** Query heads of one workgroup; each key is read once for all of them. */
   readonly headsPerWorkgroup: number;
   /** Workgroups that share the query heads of one KV head. */
   readonly headTiles: number;
-  /** Lanes that share one quad of the values. */
-  readonly parts: number;
   readonly lanes: number;
   /** Positions scored between two barriers. */
   readonly chunk: number;
 }
 
-/** Constants of shaders/attention_prefill.wgsl. */
-export interface PrefillVariant {
-  readonly tileK: number;
-  readonly rowGroups: number;
-  readonly keyRowGroups: number;
-  readonly lanes: number;
-  /** Keys and values go through workgroup memory. */
-  readonly isStaged: boolean;
-}
+/** Constants of attention_prefill.wgsl (tiled); attention_prefill_rows.wgsl (rows) needs none. */
+export type PrefillVariant =
+  | { readonly kind: "rows" }
+  | {
+      readonly kind: "tiled";
+      readonly tileK: number;
+      readonly rowGroups: number;
+      readonly keyRowGroups: number;
+      readonly lanes: number;
+    };
 
 /** Accumulators of more heads than this would spill to memory. */
-const MAX_HEADS_PER_WORKGROUP = 8;
+const MAX_WIDE_HEADS = 8;
+/** The heads of the narrow kernel are one vector. */
+const MAX_NARROW_HEADS = 4;
 
-/** `group` = numHeads / numKvHeads. */
+/** `group` = numHeads / numKvHeads. A narrow workgroup is one subgroup: 4 lanes on SwiftShader, 8 on lavapipe. */
 export function chooseDecodeVariant(
   headDim: number,
   group: number,
-  { isSoftware }: AttentionAdapter,
+  { isSoftware, subgroupMaxSize }: AttentionAdapter,
 ): DecodeVariant {
+  const headTiles = ceilDiv(group, isSoftware ? MAX_NARROW_HEADS : MAX_WIDE_HEADS);
+  const heads = { headsPerWorkgroup: ceilDiv(group, headTiles), headTiles };
+  if (isSoftware) {
+    return { kind: "narrow", ...heads, lanes: subgroupMaxSize > 4 ? 8 : 4, chunk: 64 };
+  }
   const quads = headDim / 4;
-  const headTiles = ceilDiv(group, MAX_HEADS_PER_WORKGROUP);
-  const parts = Math.max(1, Math.floor((isSoftware ? 8 : 128) / quads));
-  return {
-    headsPerWorkgroup: ceilDiv(group, headTiles),
-    headTiles,
-    parts,
-    lanes: quads * parts,
-    chunk: 256,
-  };
+  return { kind: "wide", ...heads, lanes: quads * Math.floor(128 / quads), chunk: 256 };
 }
 
 /** Row groups are powers of two, as they divide TILE_Q. */
@@ -60,17 +59,12 @@ export function choosePrefillVariant(
   headDim: number,
   { isSoftware }: AttentionAdapter,
 ): PrefillVariant {
+  if (isSoftware) return { kind: "rows" };
   const quads = headDim / 4;
-  const rowGroups = powerOfTwoUpTo((isSoftware ? 8 : 128) / quads);
+  const rowGroups = powerOfTwoUpTo(128 / quads);
   const lanes = quads * rowGroups;
-  const tileK = isSoftware ? 8 : headDim > 128 ? 8 : 16;
-  return {
-    tileK,
-    rowGroups,
-    keyRowGroups: powerOfTwoUpTo(lanes / tileK),
-    lanes,
-    isStaged: !isSoftware,
-  };
+  const tileK = headDim > 128 ? 8 : 16;
+  return { kind: "tiled", tileK, rowGroups, keyRowGroups: powerOfTwoUpTo(lanes / tileK), lanes };
 }
 
 /** The largest power of two that is at most `limit`, from 1 to TILE_Q. */

@@ -1,60 +1,170 @@
+/** Linear layers, y = x Wᵀ + b; the shaders are shaders/linear_gemv.wgsl and linear_gemm.wgsl. */
 import type { WeightDType } from "../common/dtype.ts";
+import { ShapeError } from "../common/errors.ts";
 import { ceilDiv } from "../common/math.ts";
-import type { Tensor } from "../device/device.ts";
+import { type AdapterInfo, expectDType, expectShape, type Tensor } from "../device/device.ts";
+import type { WorkgroupCount } from "../device/launch.ts";
+import type { LiveCounts } from "../device/liveCounts.ts";
 import type { Recorder } from "../device/recorder.ts";
-import { defineKernel, type Kernel, pack, spread, u32 } from "./kernel.ts";
-import type { GemvVariant } from "./linearVariant.ts";
+import { defineKernel, type Kernel, type KernelLaunch, pack, spread, u32 } from "./kernel.ts";
+import {
+  GEMM_TILE,
+  type GemvVariant,
+  laneGroupsOf,
+  type LinearChoice,
+  linearVariants,
+  type LinearVariant,
+  needsSubgroups,
+  ROWS_PER_LANE_GROUP,
+} from "./linearVariant.ts";
+
+/** Rows of a weight that fit one binding. */
+export interface WeightPart {
+  readonly tensor: Tensor; // [rows, inFeatures] f32, f16 or bf16
+  /** Where this part's outputs start among the layer's. */
+  readonly outOffset: number;
+}
 
 export interface LinearWeight {
-  readonly parts: readonly { readonly tensor: Tensor; readonly outOffset: number }[];
+  readonly parts: readonly WeightPart[];
+  /** Rows of all parts. With swiglu a part is n gate rows, then their n up rows: n outputs. */
   readonly outFeatures: number;
+  /** A multiple of 8; columns past the checkpoint's are zeros. */
   readonly inFeatures: number;
 }
-export interface PartArgs {
-  readonly x: Tensor;
-  readonly weight: Tensor;
-  readonly bias?: Tensor | undefined;
-  readonly out: Tensor;
-  readonly outOffset: number;
-  readonly swiglu: boolean;
+
+export interface LinearArgs {
+  readonly x: Tensor; // [capacity, inFeatures]
+  readonly weight: LinearWeight;
+  readonly bias?: Tensor; // [outFeatures]; with swiglu all gate biases, then all up biases
+  readonly out: Tensor; // [capacity, outputs or more]; outputs = outFeatures, with swiglu half
+  /** Which count says how many rows are live. */
   readonly rows: "tokens" | "samples";
-  readonly variant: GemvVariant;
+  /** swiglu: out = silu(gate) * up. */
+  readonly activation?: "none" | "swiglu";
+  /** Replaces the choice of linearVariants, for tests and benchmarks. */
+  readonly choices?: readonly LinearChoice[];
 }
-export const gemv: Kernel<PartArgs> = defineKernel<PartArgs>({
-  name: "linear_gemv",
-  sources: ({ variant, weight }) => [
+
+interface PartArgs extends LinearArgs {
+  readonly part: WeightPart;
+  readonly choice: LinearChoice;
+}
+
+/** Records one launch a part and variant, of which a replay runs one a part. */
+export function linear(rec: Recorder, args: LinearArgs): void {
+  checkLinear(args);
+  const { weight, out } = args;
+  for (const part of weight.parts) {
+    const shape = {
+      capacity: out.shape[0] ?? 0,
+      outFeatures: part.tensor.shape[0] ?? 0,
+      inFeatures: weight.inFeatures,
+      dtype: part.tensor.dtype as WeightDType,
+    };
+    for (const choice of args.choices ?? linearVariants(shape, rec.device.info)) {
+      launchPart(rec, { ...args, part, choice });
+    }
+  }
+}
+
+const launchPart: Kernel<PartArgs> = defineKernel<PartArgs>({
+  name: ({ choice: { variant } }) =>
+    variant.kind === "gemm" ? "linear_gemm" : `linear_gemv ${variant.tokens}`,
+  sources: ({ part, choice }) => [
     "lib/live.wgsl",
-    `lib/weights_${weight.dtype}.wgsl`,
+    "lib/silu.wgsl",
+    "lib/linear_io.wgsl",
+    `lib/weights_${part.tensor.dtype}.wgsl`,
+    ...variantSources(choice.variant),
+  ],
+  prelude: ({ choice: { variant } }) =>
+    needsSubgroups(variant) ? "enable subgroups;" : "",
+  overrides: ({ choice: { variant } }) =>
+    variant.kind === "gemm" ? {} : { WG_SIZE: variant.workgroupSize },
+  launch: describeLaunch,
+});
+
+function variantSources(variant: LinearVariant): readonly string[] {
+  if (variant.kind === "gemm") return ["linear_gemm.wgsl"];
+  return [
+    needsSubgroups(variant) ? "lib/place_subgroup.wgsl" : "lib/place.wgsl",
+    `lib/x_${variant.activations}.wgsl`,
     `lib/tokens_${variant.tokens}.wgsl`,
     `lib/row_sum_${variant.rowSum}.wgsl`,
-    "lib/silu.wgsl",
     "linear_gemv.wgsl",
-  ],
-  prelude: ({ variant }) => `const ROWS = ${variant.rowsPerLane}u;`,
-  overrides: ({ variant, swiglu }) => ({
-    WG_SIZE: variant.workgroupSize,
-    LANES_PER_ROW: variant.lanesPerRow,
-    SWIGLU: Number(swiglu),
-  }),
-  launch: ({ x, weight, bias, out, outOffset, swiglu, rows, variant }, adapter) => {
-    const [numRows = 0, inFeatures = 0] = weight.shape;
-    const numOutputs = swiglu ? numRows / 2 : numRows;
-    const per = (variant.workgroupSize / variant.lanesPerRow) * variant.rowsPerLane;
-    const [gx, gy] = spread(ceilDiv(numOutputs, per), adapter);
-    return {
-      params: pack(
-        u32(numOutputs),
-        u32(inFeatures / 8),
-        u32(out.shape[1] ?? 0),
-        u32(outOffset),
-        u32(0),
-        u32(bias === undefined ? 0 : 1),
-        u32(rows === "samples" ? 1 : 0),
-      ),
-      inputs: [x, weight, bias ?? x],
-      outputs: [out],
-      workgroups: (live) => [gx, gy, ceilDiv(rows === "samples" ? live.numSamples : live.numTokens, variant.tokens)],
-    };
-  },
-});
-void (0 as unknown as WeightDType | Recorder);
+  ];
+}
+
+function describeLaunch(args: PartArgs, adapter: AdapterInfo): KernelLaunch {
+  const { x, weight, bias, out, rows, part, choice } = args;
+  const { variant, minRows, maxRows } = choice;
+  const isSwiglu = args.activation === "swiglu";
+  const [numRows = 0] = part.tensor.shape;
+  const reach = variant.kind === "gemm" ? reachOfGemm(numRows) : reachOfGemv(numRows, variant, adapter);
+  return {
+    params: pack(
+      u32(isSwiglu ? numRows / 2 : numRows),
+      u32(weight.inFeatures / 8),
+      u32(out.shape[1] ?? 0),
+      u32(part.outOffset),
+      u32(weight.outFeatures / 2),
+      u32(bias === undefined ? 0 : 1),
+      u32(isSwiglu ? 1 : 0),
+      u32(rows === "samples" ? 1 : 0),
+    ),
+    inputs: [x, part.tensor, bias ?? x],
+    outputs: [out],
+    workgroups: (live: LiveCounts) => {
+      const numLive = rows === "samples" ? live.numSamples : live.numTokens;
+      return numLive < minRows || numLive > maxRows ? [0, 0, 0] : reach(numLive);
+    },
+  };
+}
+
+type Reach = (numLive: number) => WorkgroupCount;
+
+function reachOfGemv(numRows: number, variant: GemvVariant, adapter: AdapterInfo): Reach {
+  const rowsPerWorkgroup = laneGroupsOf(variant) * ROWS_PER_LANE_GROUP;
+  const [x, y] = spread(ceilDiv(numRows, rowsPerWorkgroup), adapter);
+  return (numLive) => [x, y, ceilDiv(numLive, variant.tokens)];
+}
+
+function reachOfGemm(numRows: number): Reach {
+  const x = ceilDiv(numRows, GEMM_TILE);
+  return (numLive) => [x, ceilDiv(numLive, GEMM_TILE), 1];
+}
+
+function checkLinear({ x, weight, bias, out, activation }: LinearArgs): void {
+  const { outFeatures, inFeatures, parts } = weight;
+  const numOutputs = activation === "swiglu" ? outFeatures / 2 : outFeatures;
+  const [capacity = 0, outStride = 0] = out.shape;
+  expectShape("x", x, [capacity, inFeatures]);
+  if (inFeatures % 8 !== 0) {
+    throw new ShapeError(`weight: inFeatures: expected a multiple of 8, got ${inFeatures}`);
+  }
+  if (out.shape.length !== 2 || outStride < numOutputs) {
+    throw new ShapeError(
+      `out: expected [capacity, ${numOutputs} or more], got [${out.shape.join(", ")}]`,
+    );
+  }
+  if (bias !== undefined) expectShape("bias", bias, [outFeatures]);
+  const total = parts.reduce((sum, part) => sum + checkPart(part, inFeatures, activation), 0);
+  if (total !== outFeatures) {
+    throw new ShapeError(`weight: expected ${outFeatures} rows over its parts, got ${total}`);
+  }
+}
+
+function checkPart(
+  { tensor }: WeightPart,
+  inFeatures: number,
+  activation: LinearArgs["activation"],
+): number {
+  const [numRows = 0] = tensor.shape;
+  expectShape("weight", tensor, [numRows, inFeatures]);
+  expectDType("weight", tensor, ["f32", "f16", "bf16"]);
+  if (activation === "swiglu" && numRows % 2 !== 0) {
+    throw new ShapeError(`weight: expected as many up as gate rows, got ${numRows} rows in all`);
+  }
+  return numRows;
+}

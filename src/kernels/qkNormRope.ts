@@ -15,22 +15,27 @@ export interface QkNormRopeArgs {
   readonly q: Tensor; // out [numTokens, numHeads * headDim] f32
   readonly keyCache: Tensor; // out [numBlocks, blockSize, numKvHeads, headDim] f32 or f16
   readonly valueCache: Tensor; // out, as keyCache
+  readonly kvDType: "f32" | "f16";
+  readonly numHeads: number;
+  readonly numKvHeads: number;
+  readonly headDim: number; // a multiple of 8
 }
 
 /** Records one launch over the live tokens. */
 export const qkNormRope: Kernel<QkNormRopeArgs> = defineKernel({
   name: ({ qNorm }) => (qNorm === undefined ? "rope" : "qk_norm_rope"),
-  sources: ({ qNorm, keyCache }) => [
+  sources: ({ qNorm, kvDType }) => [
     "lib/live.wgsl",
-    keyCache.dtype === "f16" ? "lib/kv_f16.wgsl" : "lib/kv_f32.wgsl",
+    kvDType === "f16" ? "lib/kv_f16.wgsl" : "lib/kv_f32.wgsl",
     "qk_norm_rope.wgsl",
     qNorm === undefined ? "lib/qk_plain.wgsl" : "lib/qk_normed.wgsl",
   ],
-  prelude: ({ ropeTable }) => `const QUADS = ${(ropeTable.shape[1] ?? 0) / 4}u;`,
+  prelude: ({ headDim }) => `const QUADS = ${headDim / 4}u;`,
   overrides: (_args, adapter) => ({ WG_SIZE: workgroupSize(adapter, 64) }),
   launch: (args, adapter) => {
-    const { numHeads, numKvHeads, headDim } = checkShapes(args);
+    checkShapes(args);
     const { qkv, positions, slotMapping, ropeTable, qNorm, kNorm, eps } = args;
+    const { numHeads, numKvHeads, headDim } = args;
     const norms = qNorm === undefined || kNorm === undefined ? [] : [qNorm, kNorm];
     const lanesPerToken = (numHeads + 2 * numKvHeads) * (headDim / 8);
     const size = workgroupSize(adapter, 64);
@@ -43,34 +48,26 @@ export const qkNormRope: Kernel<QkNormRopeArgs> = defineKernel({
   },
 });
 
-function checkShapes(args: QkNormRopeArgs): {
-  numHeads: number;
-  numKvHeads: number;
-  headDim: number;
-} {
-  const { qkv, positions, slotMapping, ropeTable, qNorm, kNorm, q, keyCache, valueCache } = args;
-  const [, , numKvHeads = 0, headDim = 0] = keyCache.shape;
-  const [numTokens = 0, qWidth = 0] = q.shape;
-  const numHeads = qWidth / headDim;
-  if (headDim % 8 !== 0 || headDim === 0 || !Number.isInteger(numHeads)) {
-    throw new ShapeError(
-      `keyCache: expected [numBlocks, blockSize, numKvHeads, headDim] with headDim a multiple of 8 that divides q's ${qWidth} columns, got [${keyCache.shape.join(", ")}]`,
-    );
+function checkShapes(args: QkNormRopeArgs): void {
+  const { qkv, ropeTable, qNorm, kNorm, keyCache, kvDType } = args;
+  const { numHeads, numKvHeads, headDim } = args;
+  if (headDim % 8 !== 0) {
+    throw new ShapeError(`headDim: expected a multiple of 8, got ${headDim}`);
   }
   if ((qNorm === undefined) !== (kNorm === undefined)) {
     throw new ShapeError("qNorm and kNorm: expected both or neither");
   }
+  const [numTokens = 0] = qkv.shape;
+  const [numBlocks = 0, blockSize = 0] = keyCache.shape;
   expectShape("qkv", qkv, [numTokens, (numHeads + 2 * numKvHeads) * headDim]);
-  expectShape("positions", positions, [numTokens]);
-  expectShape("slotMapping", slotMapping, [numTokens]);
+  expectShape("positions", args.positions, [numTokens]);
+  expectShape("slotMapping", args.slotMapping, [numTokens]);
   expectShape("ropeTable", ropeTable, [ropeTable.shape[0] ?? 0, headDim]);
-  expectShape("valueCache", valueCache, keyCache.shape);
-  expectDType("keyCache", keyCache, ["f32", "f16"]);
-  expectDType("valueCache", valueCache, [keyCache.dtype]);
-  for (const [name, norm] of Object.entries({ qNorm, kNorm })) {
-    if (norm === undefined) continue;
-    expectShape(name, norm, [headDim]);
-    expectDType(name, norm, ["f32"]);
-  }
-  return { numHeads, numKvHeads, headDim };
+  expectShape("q", args.q, [numTokens, numHeads * headDim]);
+  expectShape("keyCache", keyCache, [numBlocks, blockSize, numKvHeads, headDim]);
+  expectShape("valueCache", args.valueCache, keyCache.shape);
+  expectDType("keyCache", keyCache, [kvDType]);
+  expectDType("valueCache", args.valueCache, [kvDType]);
+  if (qNorm !== undefined) expectShape("qNorm", qNorm, [headDim]);
+  if (kNorm !== undefined) expectShape("kNorm", kNorm, [headDim]);
 }

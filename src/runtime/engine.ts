@@ -71,10 +71,14 @@ export class Engine {
     const params = resolveSamplingParams(sampling);
     const draft = { requestId: id, promptTokenIds, sampling: params, eosTokenIds };
     const request = createRequest(draft, this.#executor.limits);
-    const stream = new RequestStream(request, this.#codec.streamDecoder(), {
-      now: this.#options.now ?? ((): number => performance.now()),
-      abandon: () => this.abort(id),
-    });
+    const stream = new RequestStream(
+      request,
+      this.#codec.streamDecoder({ context: promptTokenIds }),
+      {
+        now: this.#options.now ?? ((): number => performance.now()),
+        abandon: () => this.abort(id),
+      },
+    );
     this.#numRequests += 1;
     this.#streams.set(id, stream);
     this.#scheduler.add(request);

@@ -29,7 +29,11 @@ export function kvBlockBytes(shape: KvCacheShape): number {
 }
 
 /** Blocks that this rank can hold: its share of the adapter's budget, and one binding a tensor. */
-export function maxKvBlocks(shape: KvCacheShape, info: AdapterInfo, numRanksOnDevice: number): number {
+export function maxKvBlocks(
+  shape: KvCacheShape,
+  info: AdapterInfo,
+  numRanksOnDevice: number,
+): number {
   const budget = info.isSoftware ? BUDGET_BYTES.software : BUDGET_BYTES.hardware;
   const byBudget = Math.floor(budget / numRanksOnDevice / kvBlockBytes(shape));
   const byBinding = Math.floor(info.limits.maxStorageBufferBindingSize / blockBytes(shape));
@@ -62,7 +66,11 @@ export function chooseNumBlocks(demand: KvDemand, maxBlocksOfRanks: readonly num
 }
 
 /** Allocates keys and values of every layer of this rank. f16 is packed two to a u32. */
-export function createKvCache(device: Device, shape: KvCacheShape, numBlocks: number): LayerKvCache[] {
+export function createKvCache(
+  device: Device,
+  shape: KvCacheShape,
+  numBlocks: number,
+): LayerKvCache[] {
   const { numLayers, blockSize, numKvHeads, headDim, dtype } = shape;
   const tensor = (label: string): LayerKvCache["key"] =>
     device.empty([numBlocks, blockSize, numKvHeads, headDim], dtype, label);

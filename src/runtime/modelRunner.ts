@@ -63,6 +63,7 @@ export class ModelRunner {
       kvCaches,
       lastToken,
       maxSplits: MAX_SPLITS,
+      maxNumSeqs: run.maxNumSeqs,
       blockSize: run.blockSize,
       kvCacheDType: run.kvCacheDType,
       maxModelLen: run.maxModelLen,
@@ -260,4 +261,3 @@ const GREEDY = {
   frequencyPenalty: 0,
   seed: 0,
 };
-

@@ -73,6 +73,21 @@ export function createRequest(draft: RequestDraft, limits: ExecutorLimits): Requ
   return { requestId, promptTokenIds, sampling, maxTokens, stopTokenIds };
 }
 
+/** Checks token ids that only run through the model (PromptError): known ids, and room in the context. */
+export function checkPromptIds(
+  tokenIds: readonly number[],
+  { vocabSize, maxModelLen }: Pick<ExecutorLimits, "vocabSize" | "maxModelLen">,
+): void {
+  checkTokenIds(tokenIds, vocabSize);
+  if (tokenIds.length <= maxModelLen) return;
+  throw new PromptError({
+    what: "prompt",
+    expected: `at most ${maxModelLen} tokens (maxModelLen)`,
+    got: tokenIds.length,
+    remedy: "shorten the prompt or raise --max-model-len",
+  });
+}
+
 function checkTokenIds(tokenIds: readonly number[], vocabSize: number): void {
   if (tokenIds.length === 0) {
     throw new PromptError({

@@ -199,7 +199,9 @@ export class Scheduler {
     if (status === "waiting" || status === "running") return;
     this.#running = this.#running.filter((other) => other !== sequence);
     this.#waiting = this.#waiting.filter((other) => other !== sequence);
-    if (status === "finished") this.#sequences.delete(request.requestId);
+    // By now another request may bear the name of one that was aborted.
+    const isNamed = this.#sequences.get(request.requestId) === sequence;
+    if (status === "finished" && isNamed) this.#sequences.delete(request.requestId);
     if (sequence.numPlansInFlight > 0) {
       this.#draining.add(sequence);
       return;

@@ -34,7 +34,9 @@ export class StepBuffers {
   readonly #device: Device;
   readonly #storage: Tensor;
   readonly #words: Uint32Array<ArrayBuffer>;
-  readonly #fields: Readonly<Record<FieldName, { readonly begin: number; readonly length: number }>>;
+  readonly #fields: Readonly<
+    Record<FieldName, { readonly begin: number; readonly length: number }>
+  >;
 
   constructor(device: Device, shape: StepShape, blockTables: Tensor) {
     this.#device = device;

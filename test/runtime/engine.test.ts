@@ -156,6 +156,18 @@ test("a reader that leaves ends its request", async () => {
   expect(executor.numSteps).toBeLessThan(10);
 });
 
+test("an aborted request's name may be used while its plans are still in flight", async () => {
+  const engine = new Engine(new SimulatedExecutor({ ...limits, maxInFlight: 1 }), letterCodec);
+  const add = (seed: number): RequestStream =>
+    engine.addRequest({ promptTokenIds: prompt, sampling: { ...endless, seed }, requestId: "a" });
+  add(1);
+  for (let turn = 0; turn < 5; turn++) await soon();
+  engine.abort("a");
+  expect(engine.stats.numDraining).toBe(1);
+  const second = add(2);
+  expect((await second.collect()).tokenIds).toEqual(expectedTokens(second));
+});
+
 test("shutdown aborts what runs and refuses what comes", async () => {
   const executor = new SimulatedExecutor(limits);
   const engine = new Engine(executor, letterCodec);

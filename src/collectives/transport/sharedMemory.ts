@@ -44,7 +44,7 @@ const MAX_SPIN_MS = 0.05;
 export function createSharedMemory(
   worldSize: number,
   {
-    publishing = { slots: 4, slotBytes: 64 * 1024 },
+    publishing = { slots: 4, slotBytes: 256 * 1024 },
     mailbox = { slots: 2, slotBytes: 256 * 1024 },
   }: SharedMemoryShape = {},
 ): SharedMemoryDescriptor {

@@ -65,5 +65,7 @@ export async function errorsOnEveryRank(
     transports.map((transport) => body(new HostCommunicator(worldGroup(transport), { timeoutMs }))),
   );
   closeAll(transports);
-  return outcomes.map((outcome) => (outcome.status === "rejected" ? outcome.reason : undefined));
+  return outcomes.map((outcome): unknown =>
+    outcome.status === "rejected" ? outcome.reason : undefined,
+  );
 }

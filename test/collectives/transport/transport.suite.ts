@@ -129,6 +129,15 @@ export function transportSuite(name: string, makeWorld: MakeWorld): void {
       expect(firsts).toEqual([1, 2, 3, 4, 5, 6].map((round) => [round, round]));
     });
 
+    test("a late receiver finds the bytes as they were when send was called", async () => {
+      const [a, b] = pair();
+      const [bytes, original] = [randomBytes(40, 1), randomBytes(40, 1)];
+      const sent = a.send(1, message(1), bytes, guardOf(a)).then(() => bytes.fill(0));
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      expect(await receive(b, 0, 1)).toEqual(original);
+      await sent;
+    });
+
     test("an error in the receiver's code reaches the receiver", async () => {
       const [a, b] = pair();
       const sent = a.send(1, message(1), new Uint8Array(1), guardOf(a));

@@ -1,11 +1,10 @@
-// pick_token: the sampled token of each row, from the candidates of all slices of the vocabulary
-//   greedy and unfiltered rows: the best entry
-//   filtered rows: min-p, top-k, then top-p over what those two leave, then Gumbel-max
-// A filtered row whose 64 candidates cannot decide gets no token but its own number in full_rows.
+// pick_filtered: the sampled token of each filtered row, from the candidates of all slices of the
+// vocabulary: min-p, top-k, then top-p over what those two leave, then Gumbel-max
+// A row whose 64 candidates cannot decide gets no token but its own number in full_rows.
 //
 // Shapes    rows: [max_samples, 12]    lists: [num_lists, max_samples, 130] (candidateLayout.ts)
 //           sampled_ids, full_rows: [max_samples] u32    last_token: [max_seqs] u32
-// Dispatch  (num_samples, 1, 1): one workgroup a sample
+// Dispatch  (num_samples, 1, 1): one workgroup a sample; only filtered rows do work
 // Accuracy  ids equal those of test/oracles/sampling.ts but for near-ties (lib/random.wgsl) and
 //           prefixes whose mass is within 1e-5 of top-p
 // Includes  those of sampling/merge_lists.wgsl
@@ -59,29 +58,25 @@ fn count_kept(row: u32, total_mass: f32, num_vocab: u32) -> u32 {
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
   let sample = group.x;
   let row = sample * ROW_WORDS;
-  var best = NO_PAIR;
-  var kept = 0u;
-  if (is_filtered(rows[row + ROW_FLAGS])) {
-    let temperature = bitcast<f32>(rows[row + ROW_TEMPERATURE]);
-    let pair = merged_entry(sample, lane);
-    if (lane == 0u) { top_key = pair.x; }
-    workgroupBarrier();
-    if (lane < MAX_CANDIDATES) { weights[lane] = relative_weight(pair.x, top_key, temperature); }
-    let mass = merged_mass(sample, top_key, temperature, lane); // ends with a barrier
-    if (lane == 0u) { num_kept = count_kept(row, mass, merged_size(sample)); }
-    kept = workgroupUniformLoad(&num_kept);
-    var scored = NO_PAIR;
-    if (lane < MAX_CANDIDATES && lane < kept) {
-      let noise = token_noise(rows[row + ROW_SEED], rows[row + ROW_POSITION], pair.y);
-      scored = vec2u(draw_key(pair.x, temperature, noise), pair.y);
-    }
-    best = block_best(scored, lane);
-  } else {
-    best = merged_best(sample, lane);
+  if (!is_filtered(rows[row + ROW_FLAGS])) { return; }
+  let temperature = bitcast<f32>(rows[row + ROW_TEMPERATURE]);
+  let pair = merged_entry(sample, lane);
+  if (lane == 0u) { top_key = pair.x; }
+  workgroupBarrier();
+  if (lane < MAX_CANDIDATES) { weights[lane] = relative_weight(pair.x, top_key, temperature); }
+  let mass = merged_mass(sample, top_key, temperature, lane); // ends with a barrier
+  if (lane == 0u) { num_kept = count_kept(row, mass, merged_size(sample)); }
+  let kept = workgroupUniformLoad(&num_kept);
+  var scored = NO_PAIR;
+  if (lane < min(kept, MAX_CANDIDATES)) {
+    let noise = token_noise(rows[row + ROW_SEED], rows[row + ROW_POSITION], pair.y);
+    scored = vec2u(draw_key(pair.x, temperature, noise), pair.y);
   }
+  let best = block_best(scored, lane);
   if (lane != 0u) { return; }
-  let needs_full = select(kept == NEEDS_FULL, full_rows[sample] != NO_TOKEN, HOST_DECIDES);
-  if (!HOST_DECIDES) { full_rows[sample] = select(NO_TOKEN, sample, needs_full); }
+  var needs_full = kept == NEEDS_FULL;
+  if (HOST_DECIDES) { needs_full = full_rows[sample] != NO_TOKEN; }
+  else { full_rows[sample] = select(NO_TOKEN, sample, needs_full); }
   if (!needs_full) {
     sampled_ids[sample] = best.y;
     last_token[rows[row + ROW_SLOT]] = best.y;

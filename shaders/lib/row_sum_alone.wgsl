@@ -1,0 +1,15 @@
+// row_sum_alone: a lane has its rows to itself; nothing to add, nothing to wait for.
+// Needs     struct Sums, TOKENS, token_of
+const LANES_PER_GROUP = 1u;
+var<private> totals: array<f32, 4 * TOKENS>; // [TOKENS, 4 rows]
+
+fn lane_of_group(place: Place) -> u32 { return 0u; }
+
+fn row_sum(sums: Sums, place: Place) {
+  for (var t = 0u; t < TOKENS; t++) {
+    totals[4u * t] = token_of(sums.r0, t);
+    totals[4u * t + 1u] = token_of(sums.r1, t);
+    totals[4u * t + 2u] = token_of(sums.r2, t);
+    totals[4u * t + 3u] = token_of(sums.r3, t);
+  }
+}

@@ -1,0 +1,31 @@
+/** One rank as an executor drives it, wherever the rank lives. */
+import type { RankReport } from "../rankSpec.ts";
+import type { RankStats } from "../stats.ts";
+import type { StepOutput, StepPlan } from "../stepPlan.ts";
+
+/** One tap of a forward pass: the live rows of a tensor, in order. */
+export interface TapRecord {
+  readonly name: string;
+  readonly numColumns: number;
+  readonly data: Float32Array<ArrayBuffer>; // [numTokens, numColumns]
+}
+
+export interface RankHandle {
+  readonly rank: number;
+  /** Opens the device and loads the weights. */
+  open(): Promise<RankReport>;
+  /** Allocates the KV cache and compiles. */
+  start(numBlocks: number): Promise<void>;
+  /** Plans run in the order of the calls. Resolves to the output on the sampling rank, null elsewhere. */
+  execute(plan: StepPlan): Promise<StepOutput | null>;
+  /** Taps of a prompt whose name passes `only` (a prefix match on any entry; all when empty). */
+  forwardTaps(tokenIds: readonly number[], only: readonly string[]): Promise<readonly TapRecord[]>;
+  stats(): Promise<RankStats>;
+  resetStats(): Promise<void>;
+  /** Ends the rank and frees its device; safe after a failure. */
+  shutdown(): Promise<void>;
+  /** Calls `listener` when the rank fails outside of any call, e.g. when its thread dies. */
+  onFailure(listener: (error: Error) => void): void;
+  /** Fails this rank's collectives and those of all others. */
+  abort(reason: string): void;
+}

@@ -1,0 +1,96 @@
+/** The entry point of a rank's thread in Node. */
+import { parentPort } from "node:worker_threads";
+import * as Comlink from "comlink";
+import nodeEndpoint from "comlink/dist/esm/node-adapter.mjs";
+import { nodeFiles } from "../../../models/weights/filesNode.ts";
+import { attachSharedMemory } from "../../collectives/transport/sharedMemory.ts";
+import { WorkerError } from "../../common/errors.ts";
+import { NodeOpener } from "../../device/openNode.ts";
+import type { StepPlan } from "../stepPlan.ts";
+import { Worker } from "../worker.ts";
+import type { TapRecord } from "./rankHandle.ts";
+import {
+  serializeError,
+  type SettledApi,
+  settle,
+  type StepMessage,
+  type ThreadSetup,
+} from "./rankMessages.ts";
+import { StepQueue } from "./stepQueue.ts";
+import { TapCollector } from "./taps.ts";
+
+let worker: Worker | undefined;
+let setup: ThreadSetup | undefined;
+let onProgress: Parameters<SettledApi["open"]>[1] = () => undefined;
+
+const api: SettledApi = {
+  open: (given, progress) =>
+    settle(async () => {
+      setup = given;
+      onProgress = progress;
+      const transport = attachSharedMemory(given.transport, given.spec.rank);
+      const env = { opener: new NodeOpener(), files: nodeFiles, transport };
+      worker = await Worker.open(given.spec, env, report);
+      const outputs = new StepQueue(given.outputs);
+      worker.onFailure((error) => {
+        outputs.push({ stepIndex: null, error: serializeError(error) } satisfies StepMessage);
+      });
+      return worker.report();
+    }),
+  start: (numBlocks) =>
+    settle(async () => {
+      await opened().start(numBlocks, report);
+      if (setup !== undefined) void serve(setup);
+    }),
+  forwardTaps: (tokenIds, only) =>
+    settle(async (): Promise<TapRecord[]> => {
+      const taps = new TapCollector(only);
+      await opened().forwardTaps(tokenIds, taps.sink);
+      return taps.records();
+    }),
+  stats: () => settle(() => Promise.resolve(opened().stats())),
+  resetStats: () =>
+    settle(() => {
+      opened().resetStats();
+      return Promise.resolve();
+    }),
+  shutdown: () => settle(async () => worker?.shutdown()),
+};
+
+function opened(): Worker {
+  if (worker === undefined) throw new WorkerError("rank: not open");
+  return worker;
+}
+
+let lastReport = 0;
+/** At most 20 messages a second: each is a trip to the main thread. */
+function report(phase: "weights" | "pipelines", done: number, total: number): void {
+  const now = performance.now();
+  if (done < total && now - lastReport < 50) return;
+  lastReport = now;
+  onProgress({ rank: setup?.spec.rank ?? 0, phase, done, total });
+}
+
+/** Runs plans as they come, several in flight; outputs go back in the order in which they end. */
+async function serve({ plans, outputs }: ThreadSetup): Promise<void> {
+  const [incoming, outgoing] = [new StepQueue(plans), new StepQueue(outputs)];
+  for (;;) {
+    const plan = (await incoming.pop()) as StepPlan | undefined;
+    if (plan === undefined) return;
+    const { stepIndex } = plan;
+    opened()
+      .execute(plan)
+      .then(
+        (output): StepMessage => ({ stepIndex, output }),
+        (error: unknown): StepMessage => ({ stepIndex, error: serializeError(error) }),
+      )
+      .then((message) => {
+        outgoing.push(message);
+      })
+      .catch((error: unknown) => {
+        throw error; // no way left to tell: the thread's death tells
+      });
+  }
+}
+
+if (parentPort !== null) Comlink.expose(api, nodeEndpoint(parentPort));

@@ -1,0 +1,119 @@
+/** The Executor over a set of ranks: hands each plan to all of them and takes the sampling rank's output. */
+import { WorkerError } from "../../common/errors.ts";
+import { chooseNumBlocks } from "../kvCache.ts";
+import type { RankReport, RunSpec } from "../rankSpec.ts";
+import { samplingRank } from "../rankSpec.ts";
+import type { RankStats } from "../stats.ts";
+import type { StepOutput, StepPlan } from "../stepPlan.ts";
+import type { Executor, ExecutorLimits } from "./executor.ts";
+import type { RankHandle, TapRecord } from "./rankHandle.ts";
+
+export class RankedExecutor implements Executor {
+  readonly limits: ExecutorLimits;
+  readonly reports: readonly RankReport[];
+  readonly #ranks: readonly RankHandle[];
+  readonly #root: number;
+  readonly #failure: Promise<never>;
+  #fail: (error: Error) => void = () => undefined;
+
+  private constructor(
+    ranks: readonly RankHandle[],
+    run: RunSpec,
+    limits: ExecutorLimits,
+    reports: readonly RankReport[],
+  ) {
+    this.#ranks = ranks;
+    this.#root = samplingRank(run);
+    this.limits = limits;
+    this.reports = reports;
+    this.#failure = new Promise((_resolve, reject) => {
+      this.#fail = reject;
+    });
+    this.#failure.catch(() => undefined); // reported by whoever waits
+    for (const rank of ranks)
+      rank.onFailure((error) => {
+        this.#fail(error);
+      });
+  }
+
+  /** Opens and starts all ranks in parallel; on any failure all are shut down before it is thrown. */
+  static async start(
+    ranks: readonly RankHandle[],
+    run: RunSpec,
+    vocabSize: number,
+  ): Promise<RankedExecutor> {
+    try {
+      const reports = await allOrFirstFailure(ranks, (rank) => rank.open());
+      const numBlocks = chooseNumBlocks(
+        run,
+        reports.map(({ maxKvBlocks }) => maxKvBlocks),
+      );
+      await allOrFirstFailure(ranks, (rank) => rank.start(numBlocks));
+      const { maxNumSeqs, maxNumBatchedTokens, blockSize, maxModelLen, maxInFlight } = run;
+      const sizes = { maxNumSeqs, maxNumBatchedTokens, blockSize, maxModelLen, maxInFlight };
+      return new RankedExecutor(ranks, run, { ...sizes, numBlocks, vocabSize }, reports);
+    } catch (error) {
+      await Promise.allSettled(ranks.map((rank) => rank.shutdown()));
+      throw error;
+    }
+  }
+
+  async execute(plan: StepPlan): Promise<StepOutput> {
+    const outputs = this.#ranks.map((rank) => rank.execute(plan));
+    for (const output of outputs)
+      output.catch((error: unknown) => {
+        this.#fail(asError(error));
+      });
+    const output = await Promise.race([outputs[this.#root], this.#failure]);
+    if (output === null || output === undefined) {
+      throw new WorkerError(`rank ${this.#root}: step ${plan.stepIndex} gave no tokens`);
+    }
+    return output;
+  }
+
+  /** Taps of every rank for one prompt; for use while no request runs. */
+  async forwardTaps(
+    tokenIds: readonly number[],
+    only: readonly string[] = [],
+  ): Promise<readonly (readonly TapRecord[])[]> {
+    const taps = Promise.all(this.#ranks.map((rank) => rank.forwardTaps(tokenIds, only)));
+    return await Promise.race([taps, this.#failure]);
+  }
+
+  async stats(): Promise<RankStats[]> {
+    return await Promise.all(this.#ranks.map((rank) => rank.stats()));
+  }
+
+  async resetStats(): Promise<void> {
+    await Promise.all(this.#ranks.map((rank) => rank.resetStats()));
+  }
+
+  async shutdown(): Promise<void> {
+    await Promise.allSettled(this.#ranks.map((rank) => rank.shutdown()));
+  }
+}
+
+/** The first failure aborts the other ranks' collectives, so that none of them waits on. */
+async function allOrFirstFailure<T>(
+  ranks: readonly RankHandle[],
+  work: (rank: RankHandle) => Promise<T>,
+): Promise<T[]> {
+  let first: Error | undefined;
+  const results = await Promise.all(
+    ranks.map((rank) =>
+      work(rank).catch((error: unknown) => {
+        if (first === undefined) {
+          first = asError(error);
+          for (const other of ranks) other.abort(first.message);
+        }
+        return undefined;
+      }),
+    ),
+  );
+  if (first !== undefined) throw first;
+  return results as T[];
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new WorkerError(String(error));
+}

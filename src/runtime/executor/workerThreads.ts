@@ -1,0 +1,182 @@
+/** One thread a rank, over the shared-memory transport; what `node run.ts` uses. */
+import { Worker as Thread } from "node:worker_threads";
+import * as Comlink from "comlink";
+import nodeEndpoint from "comlink/dist/esm/node-adapter.mjs";
+import {
+  abortSharedMemory,
+  createSharedMemory,
+  type SharedMemoryDescriptor,
+} from "../../collectives/transport/sharedMemory.ts";
+import { messageOf, WorkerError } from "../../common/errors.ts";
+import type { LoadProgressEvent } from "../engineArgs.ts";
+import type { RankReport, RankSpec } from "../rankSpec.ts";
+import type { RankStats } from "../stats.ts";
+import type { StepOutput, StepPlan } from "../stepPlan.ts";
+import type { RankHandle, TapRecord } from "./rankHandle.ts";
+import {
+  reviveError,
+  type Settled,
+  type SettledApi,
+  type StepMessage,
+  unsettle,
+} from "./rankMessages.ts";
+import { createStepQueue, StepQueue } from "./stepQueue.ts";
+
+/** How long a thread may take to leave by itself before it is terminated. */
+const EXIT_TIMEOUT_MS = 5_000;
+
+/** One handle a spec; each starts its thread at once. */
+export function threadRanks(
+  specs: readonly RankSpec[],
+  onProgress?: (event: LoadProgressEvent) => void,
+): RankHandle[] {
+  const transport = createSharedMemory(specs.length);
+  return specs.map((spec) => new ThreadRank(spec, transport, onProgress));
+}
+
+interface PendingStep {
+  readonly resolve: (output: StepOutput | null) => void;
+  readonly reject: (error: Error) => void;
+}
+
+class ThreadRank implements RankHandle {
+  readonly rank: number;
+  readonly #spec: RankSpec;
+  readonly #transport: SharedMemoryDescriptor;
+  readonly #thread: Thread;
+  readonly #api: Comlink.Remote<SettledApi>;
+  readonly #exited: Promise<void>;
+  readonly #onProgress: (event: LoadProgressEvent) => void;
+  readonly #plansMemory = createStepQueue();
+  readonly #outputsMemory = createStepQueue();
+  readonly #plans = new StepQueue(this.#plansMemory);
+  readonly #outputs = new StepQueue(this.#outputsMemory);
+  readonly #pending = new Map<number, PendingStep>();
+  readonly #listeners: ((error: Error) => void)[] = [];
+  #failure: Error | undefined;
+  #isStopping = false;
+  #death: (error: Error) => void = () => undefined;
+  readonly #died: Promise<never>;
+
+  constructor(
+    spec: RankSpec,
+    transport: SharedMemoryDescriptor,
+    onProgress: ((event: LoadProgressEvent) => void) | undefined,
+  ) {
+    this.rank = spec.rank;
+    this.#spec = spec;
+    this.#transport = transport;
+    this.#onProgress = onProgress ?? (() => undefined);
+    this.#died = new Promise((_resolve, reject) => (this.#death = reject));
+    this.#died.catch(() => undefined);
+    this.#thread = new Thread(new URL("./rankWorker.ts", import.meta.url), {
+      name: `rank ${spec.rank}`,
+    });
+    this.#api = Comlink.wrap<SettledApi>(nodeEndpoint(this.#thread));
+    this.#thread.on("error", (error) => {
+      this.#fail(this.#deathOf(messageOf(error)));
+    });
+    this.#exited = new Promise((resolve) => {
+      this.#thread.once("exit", (code) => {
+        if (!this.#isStopping) this.#fail(this.#deathOf(`exit code ${code}`));
+        resolve();
+      });
+    });
+  }
+
+  async open(): Promise<RankReport> {
+    const setup = {
+      spec: this.#spec,
+      transport: this.#transport,
+      plans: this.#plansMemory,
+      outputs: this.#outputsMemory,
+    };
+    const report = await this.#call(this.#api.open(setup, Comlink.proxy(this.#onProgress)));
+    void this.#collect();
+    return report;
+  }
+
+  async start(numBlocks: number): Promise<void> {
+    await this.#call(this.#api.start(numBlocks));
+  }
+
+  execute(plan: StepPlan): Promise<StepOutput | null> {
+    if (this.#failure !== undefined) return Promise.reject(this.#failure);
+    return new Promise((resolve, reject) => {
+      this.#pending.set(plan.stepIndex, { resolve, reject });
+      this.#plans.push(plan);
+    });
+  }
+
+  async forwardTaps(
+    tokenIds: readonly number[],
+    only: readonly string[],
+  ): Promise<readonly TapRecord[]> {
+    return await this.#call(this.#api.forwardTaps(tokenIds, only));
+  }
+
+  async stats(): Promise<RankStats> {
+    return await this.#call(this.#api.stats());
+  }
+
+  async resetStats(): Promise<void> {
+    await this.#call(this.#api.resetStats());
+  }
+
+  /** Drains, destroys the device, and ends the thread; terminates it only if it does not answer. */
+  async shutdown(): Promise<void> {
+    this.#isStopping = true;
+    this.#plans.close();
+    this.#outputs.close();
+    const timeout = new Promise<void>((resolve) => {
+      setTimeout(resolve, EXIT_TIMEOUT_MS).unref();
+    });
+    if (this.#failure === undefined) {
+      await Promise.race([this.#api.shutdown().catch(() => undefined), this.#exited, timeout]);
+    }
+    this.#api[Comlink.releaseProxy]();
+    await this.#thread.terminate(); // the device is gone, so no map is pending
+    await this.#exited;
+  }
+
+  onFailure(listener: (error: Error) => void): void {
+    if (this.#failure === undefined) this.#listeners.push(listener);
+    else listener(this.#failure);
+  }
+
+  abort(reason: string): void {
+    abortSharedMemory(this.#transport, { rank: undefined, reason });
+  }
+
+  /** Takes the rank's messages until the queue is closed. */
+  async #collect(): Promise<void> {
+    for (;;) {
+      const message = (await this.#outputs.pop()) as StepMessage | undefined;
+      if (message === undefined) return;
+      const step = message.stepIndex === null ? undefined : this.#pending.get(message.stepIndex);
+      if (message.stepIndex !== null) this.#pending.delete(message.stepIndex);
+      if ("output" in message) step?.resolve(message.output);
+      else if (step !== undefined) step.reject(reviveError(message.error));
+      else this.#fail(reviveError(message.error));
+    }
+  }
+
+  /** A call to the thread, given up when the thread dies. */
+  async #call<T>(call: Promise<Settled<T>>): Promise<T> {
+    return unsettle(await Promise.race([call, this.#died]));
+  }
+
+  #deathOf(cause: string): WorkerError {
+    return new WorkerError(`rank ${this.rank}: its worker thread died: ${cause}`);
+  }
+
+  #fail(error: Error): void {
+    if (this.#failure !== undefined) return;
+    this.#failure = error;
+    this.abort(error.message);
+    this.#death(error);
+    for (const { reject } of this.#pending.values()) reject(error);
+    this.#pending.clear();
+    for (const listener of this.#listeners) listener(error);
+  }
+}

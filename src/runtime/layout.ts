@@ -1,0 +1,152 @@
+/** From the user's choices to a spec for every rank: which part of the model, on which device. */
+import { type ModelConfig } from "../../models/config.ts";
+import { checkLayout, headShard, vocabShard } from "../../models/sharding.ts";
+import { planBytes, shardPlan } from "../../models/weights/plan.ts";
+import type { WeightDType } from "../common/dtype.ts";
+import { AdapterError, UsageError } from "../common/errors.ts";
+import type { AdapterInfo } from "../device/device.ts";
+import type { EngineArgs, LayoutReport, RankLayout } from "./engineArgs.ts";
+import { type ModelSpec, type RankSpec, type RunSpec, shardRank } from "./rankSpec.ts";
+
+/** Tokens a KV block holds, as in vLLM. */
+const BLOCK_SIZE = 16;
+/** Without a wish of the user's: long enough for most uses, small enough for any device. */
+const DEFAULT_MAX_MODEL_LEN = 8192;
+const DEFAULT_BATCHED_TOKENS = { software: 512, hardware: 2048 } as const;
+/** Steps that wait for their tokens at once, at least: the GPU has the next one while the host reads the last. */
+const MIN_IN_FLIGHT = 2;
+
+export interface ResolvedLayout {
+  readonly report: LayoutReport;
+  readonly specs: readonly RankSpec[];
+  readonly run: RunSpec;
+}
+
+/** Everything that can be wrong with a layout is found here, before any weight is read. */
+export function resolveLayout(
+  args: EngineArgs,
+  model: ModelSpec,
+  storedDType: WeightDType,
+  adapters: readonly AdapterInfo[],
+): ResolvedLayout {
+  const { config } = model;
+  checkLayout(config, args);
+  const worldSize = args.tpSize * args.ppSize;
+  const devices = dealDevices(args.devices, adapters, worldSize);
+  const used = devices.map((index) => adapterAt(adapters, index));
+  const run = resolveRun(args, config, used);
+  const dtype = model.dtype === "auto" ? storedDType : model.dtype;
+  const specs = devices.map((deviceIndex, rank) => ({
+    rank,
+    deviceIndex,
+    numRanksOnDevice: devices.filter((other) => other === deviceIndex).length,
+    disableRobustness: args.disableRobustness,
+    model,
+    run,
+  }));
+  const ranks = specs.map((spec) =>
+    rankLayout(spec, config, dtype, adapterAt(adapters, spec.deviceIndex)),
+  );
+  const { tpSize, ppSize, executor } = args;
+  const { kvCacheDType, maxModelLen } = run;
+  return {
+    specs,
+    run,
+    report: {
+      tpSize,
+      ppSize,
+      executor,
+      model: args.model,
+      dtype,
+      kvCacheDType,
+      maxModelLen,
+      ranks,
+    },
+  };
+}
+
+/** Deals the devices to world ranks in order, cyclically. */
+function dealDevices(
+  wanted: readonly number[] | null,
+  adapters: readonly AdapterInfo[],
+  worldSize: number,
+): number[] {
+  const wrong = wanted?.find((index) => adapters[index] === undefined);
+  if (wrong !== undefined || adapters.length === 0) {
+    throw new AdapterError({
+      what: "--devices",
+      expected:
+        adapters.length === 0 ? "a WebGPU adapter" : `indices from 0 to ${adapters.length - 1}`,
+      got: wrong ?? "none",
+      remedy: "`node run.ts devices` lists them",
+    });
+  }
+  const dealt = wanted ?? bestKind(adapters);
+  return Array.from({ length: worldSize }, (_, rank) => dealt[rank % dealt.length] ?? 0);
+}
+
+/** All adapters of the first one's make if it is hardware; of software adapters, the first alone. */
+function bestKind(adapters: readonly AdapterInfo[]): number[] {
+  const first = adapters[0];
+  if (first === undefined || first.isSoftware) return [0];
+  return adapters.flatMap(({ name }, index) => (name === first.name ? [index] : []));
+}
+
+function adapterAt(adapters: readonly AdapterInfo[], index: number): AdapterInfo {
+  const info = adapters[index];
+  if (info === undefined) throw new AdapterError({ what: "device", expected: "one", got: index });
+  return info;
+}
+
+function resolveRun(args: EngineArgs, config: ModelConfig, used: readonly AdapterInfo[]): RunSpec {
+  const maxModelLen = resolveMaxModelLen(args.maxModelLen, config.maxPositionEmbeddings);
+  const kind = used.some(({ isSoftware }) => isSoftware) ? "software" : "hardware";
+  const batched = args.maxNumBatchedTokens ?? DEFAULT_BATCHED_TOKENS[kind];
+  return {
+    tpSize: args.tpSize,
+    ppSize: args.ppSize,
+    kvCacheDType: args.kvCacheDType === "auto" ? "f16" : args.kvCacheDType,
+    maxModelLen,
+    maxNumSeqs: args.maxNumSeqs,
+    maxNumBatchedTokens: Math.max(
+      args.maxNumSeqs,
+      Math.min(batched, maxModelLen * args.maxNumSeqs),
+    ),
+    blockSize: BLOCK_SIZE,
+    maxInFlight: Math.max(MIN_IN_FLIGHT, args.ppSize),
+    collectiveTimeoutMs: args.collectiveTimeoutMs,
+  };
+}
+
+function resolveMaxModelLen(wanted: number | null, trained: number): number {
+  if (wanted === null) return Math.min(trained, DEFAULT_MAX_MODEL_LEN);
+  if (wanted <= trained) return wanted;
+  throw new UsageError({
+    what: "--max-model-len",
+    expected: `at most ${trained}, the model's max_position_embeddings`,
+    got: wanted,
+  });
+}
+
+function rankLayout(
+  { rank, deviceIndex, numRanksOnDevice, run }: RankSpec,
+  config: ModelConfig,
+  dtype: WeightDType,
+  adapter: AdapterInfo,
+): RankLayout {
+  const { tpSize, ppSize } = run;
+  const { tpRank, ppRank } = shardRank(rank, run);
+  const plan = shardPlan(config, { tpSize, ppSize }, { tpRank, ppRank });
+  return {
+    rank,
+    tpRank,
+    ppRank,
+    deviceIndex,
+    deviceName: adapter.name,
+    isVirtual: numRanksOnDevice > 1,
+    layers: plan.layers,
+    ...headShard(config, tpSize, tpRank),
+    vocab: ppRank === ppSize - 1 ? vocabShard(config, tpSize, tpRank) : undefined,
+    weightBytes: planBytes(plan, dtype),
+  };
+}

@@ -1,0 +1,173 @@
+/**
+ * Records sampling on the ranks of the last stage: penalties on this rank's slice of the vocabulary,
+ * its best candidates, the pick on one rank, and the tokens' way to everyone.
+ */
+import type { Range } from "../../models/weights/weightSource.ts";
+import { sizeOf } from "../../models/weights/weightSource.ts";
+import type { Communicator } from "../collectives/communicator.ts";
+import type { Device, Tensor } from "../device/device.ts";
+import type { LiveCounts } from "../device/liveCounts.ts";
+import type { Recorder } from "../device/recorder.ts";
+import { CANDIDATE_WORDS } from "../kernels/sampling/candidateLayout.ts";
+import { topCandidates } from "../kernels/sampling/candidates.ts";
+import {
+  applyPenalties,
+  packPenaltyPart,
+  PENALTY_PART_WORDS,
+  tokenCounts,
+} from "../kernels/sampling/penalties.ts";
+import { pickToken, sampleFull, sampleLocal } from "../kernels/sampling/pickToken.ts";
+import { packSamplingRow } from "../kernels/sampling/samplingRow.ts";
+import { FullRowExchange } from "./fullRowExchange.ts";
+import type { RankSpec } from "./rankSpec.ts";
+import { isGreedy, mayNeedWide, needsFilter, needsPenalties } from "./samplingParams.ts";
+import type { StepBuffers } from "./stepInputs.ts";
+import type { ScheduledSequence, StepPlan } from "./stepPlan.ts";
+import type { TokenExchange } from "./tokenExchange.ts";
+
+/** In a tp group, the rank that picks. */
+const PICKING_RANK = 0;
+
+export class Sampler {
+  readonly #tp: Communicator;
+  readonly #tokens: TokenExchange;
+  readonly #lastToken: Tensor; // [maxNumSeqs] u32
+  readonly #vocab: Range;
+  readonly #vocabSize: number;
+  readonly #counts: Tensor; // [maxNumSeqs, vocab of this rank] u32
+  readonly #penaltyParts: Tensor; // [maxNumSeqs, 4] u32
+  readonly #device: Device;
+
+  constructor(
+    device: Device,
+    { run, model }: RankSpec,
+    tp: Communicator,
+    tokens: TokenExchange,
+    lastToken: Tensor,
+    vocab: Range,
+  ) {
+    this.#device = device;
+    this.#tp = tp;
+    this.#tokens = tokens;
+    this.#lastToken = lastToken;
+    this.#vocab = vocab;
+    this.#vocabSize = model.config.vocabSize;
+    this.#counts = device.empty([run.maxNumSeqs, sizeOf(vocab)], "u32", "token counts");
+    const shape = [run.maxNumSeqs, PENALTY_PART_WORDS];
+    this.#penaltyParts = device.empty(shape, "u32", "penalty parts");
+  }
+
+  /** Writes the step's sampling rows; returns the counts that its launches depend on. */
+  fill(plan: StepPlan, buffers: StepBuffers): Partial<LiveCounts> {
+    const rows = buffers.field("samplingRows");
+    const sampled = plan.sequences.filter(({ samples }) => samples);
+    for (const [index, sequence] of sampled.entries()) {
+      packSamplingRow(rows, index, samplingRow(sequence));
+    }
+    const count = (test: (sampling: ScheduledSequence["sampling"]) => boolean): number =>
+      sampled.filter(({ sampling }) => test(sampling)).length;
+    return {
+      numPenalized: this.#writePenaltyParts(plan),
+      numFiltered: count(needsFilter),
+      numWide: count(mayNeedWide),
+    };
+  }
+
+  /** First in a step: counts the tokens that it feeds to sequences with penalties. */
+  countTokens(rec: Recorder, { inputs }: StepBuffers): void {
+    tokenCounts(rec, {
+      penaltyParts: this.#penaltyParts,
+      tokenIds: inputs.tokenIds,
+      lastToken: this.#lastToken,
+      counts: this.#counts,
+      firstTokenId: this.#vocab.begin,
+    });
+  }
+
+  /** logits: [maxSamples, vocab of this rank] */
+  sample(rec: Recorder, buffers: StepBuffers, logits: Tensor): void {
+    const { samplingRows } = buffers;
+    applyPenalties(rec, { samplingRows, counts: this.#counts, logits });
+    const [maxSamples = 0] = logits.shape;
+    const sampledIds = rec.alloc("sampled ids", [maxSamples], "u32");
+    const lastToken = this.#lastToken;
+    if (this.#tp.worldSize === 1) {
+      sampleLocal(rec, { logits, samplingRows, sampledIds, lastToken });
+    } else {
+      this.#sampleSharded(rec, buffers, logits, sampledIds);
+    }
+    if (this.#tokens.isRoot) this.#publish(rec, sampledIds);
+  }
+
+  #sampleSharded(rec: Recorder, buffers: StepBuffers, logits: Tensor, sampledIds: Tensor): void {
+    const { samplingRows } = buffers;
+    const [maxSamples = 0] = logits.shape;
+    const candidates = rec.alloc("candidates", [maxSamples, CANDIDATE_WORDS], "u32");
+    topCandidates(rec, { logits, firstTokenId: this.#vocab.begin, samplingRows, candidates });
+    const isPicker = this.#tp.rank === PICKING_RANK;
+    const listShape = [this.#tp.worldSize, maxSamples, CANDIDATE_WORDS];
+    const lists = isPicker ? rec.alloc("gathered candidates", listShape, "u32") : undefined;
+    const rows = (live: LiveCounts): number => live.numSamples;
+    this.#tp.gather(rec, "candidates", candidates, PICKING_RANK, rows, lists);
+
+    const exchange = new FullRowExchange(this.#device, this.#tp, this.#vocabSize);
+    const full = exchange.record(rec, {
+      samplingRows: buffers.field("samplingRows"),
+      lists,
+      logits,
+    });
+    if (lists === undefined || full === undefined) return;
+    const { fullRows, fullLogits } = full;
+    const lastToken = this.#lastToken;
+    pickToken(rec, { lists, samplingRows, sampledIds, lastToken, fullRows, hostDecides: true });
+    sampleFull(rec, { logits: fullLogits, samplingRows, fullRows, sampledIds, lastToken });
+  }
+
+  /** The tokens go to the host while the next step is under way. */
+  #publish(rec: Recorder, sampledIds: Tensor): void {
+    rec.hostOp({
+      label: "sampled tokens",
+      downloads: [sampledIds],
+      downloadBytes: (live) => live.numSamples * 4,
+      detached: true,
+      run: async (io) => {
+        const bytes = (await io.download(0)).slice();
+        await this.#tokens.publish(new Uint32Array(bytes.buffer, 0, io.live.numSamples));
+      },
+    });
+  }
+
+  /** Rows for the sequences of this step that have penalties; returns how many. */
+  #writePenaltyParts(plan: StepPlan): number {
+    const parts = new Uint32Array(plan.sequences.length * PENALTY_PART_WORDS);
+    let [index, firstTokenRow] = [0, 0];
+    for (const sequence of plan.sequences) {
+      const { slot, startPosition, numTokens, promptLength, isFirst, sampling } = sequence;
+      if (needsPenalties(sampling)) {
+        const numPrompt = Math.max(0, Math.min(numTokens, promptLength - startPosition));
+        const part = { slot, firstTokenRow, numTokens, numPromptTokens: numPrompt, isFirst };
+        packPenaltyPart(parts, index, part);
+        index += 1;
+      }
+      firstTokenRow += numTokens;
+    }
+    if (index > 0) {
+      const bytes = new Uint8Array(parts.buffer, 0, index * PENALTY_PART_WORDS * 4);
+      this.#device.write(this.#penaltyParts, bytes);
+    }
+    return index;
+  }
+}
+
+function samplingRow(sequence: ScheduledSequence): Parameters<typeof packSamplingRow>[2] {
+  const { slot, samplePosition, sampling } = sequence;
+  return {
+    ...sampling,
+    slot,
+    position: samplePosition,
+    isGreedy: isGreedy(sampling),
+    hasPenalties: needsPenalties(sampling),
+    isFiltered: needsFilter(sampling),
+    isWide: mayNeedWide(sampling),
+  };
+}

@@ -1,0 +1,111 @@
+/** Runs a prompt on one device and on a layout, and compares what every block computed. */
+import type { ModelConfig } from "../../models/config.ts";
+import type { EngineArgs, LayoutReport, LoadEvents } from "./engineArgs.ts";
+import type { RankHooks } from "./worker.ts";
+import type { TapRecord } from "./executor/rankHandle.ts";
+import { type StartedRanks, startRanks } from "./loadModel.ts";
+import { checkPromptIds } from "./request.ts";
+import { compareTaps, type TapComparison } from "./verifyTaps.ts";
+
+/** Logits and residuals of f32 layouts differ by rounding only: well under this part of their spread. */
+export const DEFAULT_VERIFY_RTOL = 1e-3;
+
+export interface VerifyOptions {
+  /** Largest error allowed, as a part of the reference tap's root mean square. */
+  readonly rtol?: number;
+  /** Changes what the layout's ranks do; for tests that plant faults. */
+  readonly hooks?: RankHooks;
+}
+
+/** The first tap that diverges. */
+export interface Divergence {
+  readonly tap: string;
+  /** null outside the layers. */
+  readonly layer: number | null;
+  /** The rank that is wrong, where one alone is. */
+  readonly rank: number | null;
+  /** The collective between the last right tap and this one, if any. */
+  readonly collective: string | null;
+  readonly maxAbsError: number;
+  readonly maxRelError: number;
+  readonly message: string;
+}
+
+export interface VerifyReport {
+  readonly ok: boolean;
+  readonly numTaps: number;
+  readonly first: Divergence | null;
+  readonly taps: readonly TapComparison[];
+  readonly layout: LayoutReport;
+}
+
+/** The KV cache is f32 unless a dtype is given. */
+export async function verifyLayout(
+  args: EngineArgs,
+  promptIds: readonly number[],
+  { rtol = DEFAULT_VERIFY_RTOL, hooks }: VerifyOptions = {},
+  events: LoadEvents = {},
+): Promise<VerifyReport> {
+  const kvCacheDType = args.kvCacheDType === "auto" ? "f32" : args.kvCacheDType;
+  const check = (limits: Parameters<typeof checkPromptIds>[1]): void => {
+    checkPromptIds(promptIds, limits);
+  };
+  const started = await startRanks({ ...args, kvCacheDType }, events, check, hooks);
+  const ranks = await tapsOf(started, promptIds);
+  const { config, resolved } = started;
+  const first = resolved.specs[0]?.deviceIndex ?? 0;
+  const single: EngineArgs = {
+    ...args,
+    kvCacheDType,
+    tpSize: 1,
+    ppSize: 1,
+    devices: [first],
+    executor: "inProcess",
+  };
+  const [reference = []] = await tapsOf(await startRanks(single), promptIds);
+  const taps = compareTaps(config, resolved.run, reference, ranks);
+  const wrong = taps.find((tap) => !(tap.maxRelError <= rtol));
+  const divergence = wrong === undefined ? null : describe(wrong, rtol, config);
+  const ok = divergence === null;
+  return { ok, numTaps: taps.length, first: divergence, taps, layout: resolved.report };
+}
+
+async function tapsOf(
+  { executor }: StartedRanks,
+  promptIds: readonly number[],
+): Promise<readonly (readonly TapRecord[])[]> {
+  try {
+    return await executor.forwardTaps(promptIds);
+  } finally {
+    await executor.shutdown();
+  }
+}
+
+function describe(wrong: TapComparison, rtol: number, config: ModelConfig): Divergence {
+  const { name, ranks, maxAbsError, maxRelError } = wrong;
+  const bad = ranks.filter((rank) => !(rank.maxRelError <= rtol));
+  const isShared = name.endsWith(".residual");
+  const onlyRank = bad.length === 1 ? (bad[0]?.rank ?? null) : null;
+  // A residual follows an all-reduce (or a hop between stages); the shards before it were right.
+  const collective = isShared ? collectiveOf(name, wrong) : null;
+  const layer = /^model\.layers\.(\d+)\./.exec(name)?.[1];
+  const where = layer === undefined ? "" : ` in layer ${layer} of ${config.numLayers}`;
+  const who = `rank${bad.length === 1 ? "" : "s"} ${bad.map(({ rank }) => rank).join(", ")}`;
+  const how = collective === null ? "" : `, after ${collective}`;
+  const size = `max abs error ${maxAbsError.toExponential(2)}, ${maxRelError.toExponential(2)} of the tap's RMS`;
+  return {
+    tap: name,
+    layer: layer === undefined ? null : Number(layer),
+    rank: onlyRank,
+    collective,
+    maxAbsError,
+    maxRelError,
+    message: `${name} diverges${where} on ${who}${how}: ${size}`,
+  };
+}
+
+/** What moved the data of a residual tap: a hop where only the receiving stage is wrong, else the all-reduce. */
+function collectiveOf(name: string, { received }: TapComparison): string {
+  const block = name.slice(0, -".residual".length);
+  return received ? "recv residual (pp)" : `allReduce ${block} (tp)`;
+}

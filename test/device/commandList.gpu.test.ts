@@ -1,0 +1,131 @@
+import { expect } from "vitest";
+import type { Tensor } from "../../src/device/device.ts";
+import { liveRows } from "../../src/device/liveCounts.ts";
+import type { Recorder } from "../../src/device/recorder.ts";
+import { rmsNorm } from "../../src/kernels/rmsNorm.ts";
+import { rmsNormOracle } from "../oracles/rmsNorm.ts";
+import { expectClose, randomF32, test } from "../support/gpu.ts";
+
+const HIDDEN = 32;
+const CAPACITY = 8;
+const TOLERANCE = { rtol: 1e-5, atol: 1e-6 };
+
+/** out = norm(norm(x)), with a temporary in the arena. */
+function normTwice(rec: Recorder, x: Tensor, weight: Tensor, out: Tensor): void {
+  const once = rec.alloc("once", x.shape);
+  rmsNorm(rec, { x, weight, out: once, eps: 1e-6 });
+  rmsNorm(rec, { x: once, weight, out, eps: 1e-6 });
+}
+
+test("a replay covers the live rows of its counts and no others", async ({ device }) => {
+  const x = randomF32(CAPACITY * HIDDEN, 1);
+  const w = randomF32(HIDDEN, 2);
+  const [xGpu, weight] = [device.upload(x, [CAPACITY, HIDDEN]), device.upload(w, [HIDDEN])];
+  const out = device.upload(new Float32Array(CAPACITY * HIDDEN).fill(-7), [CAPACITY, HIDDEN]);
+  const list = await device.finish(
+    device.record((rec) => {
+      normTwice(rec, xGpu, weight, out);
+    }),
+  );
+  const want = rmsNormOracle(rmsNormOracle(x, w, 1e-6), w, 1e-6);
+  for (const rows of [1, 3, 8]) {
+    device.write(out, new Uint8Array(new Float32Array(CAPACITY * HIDDEN).fill(-7).buffer));
+    await list.replay(liveRows(rows));
+    const got = await device.read(out);
+    expectClose(got.subarray(0, rows * HIDDEN), want.subarray(0, rows * HIDDEN), TOLERANCE);
+    expect([...got.subarray(rows * HIDDEN)].every((value) => value === -7)).toBe(true);
+  }
+  list.destroy();
+});
+
+test("a steady-state replay creates no buffer, bind group or pipeline", async ({ device }) => {
+  const x = device.upload(randomF32(CAPACITY * HIDDEN, 3), [CAPACITY, HIDDEN]);
+  const weight = device.upload(randomF32(HIDDEN, 4), [HIDDEN]);
+  const out = device.empty([CAPACITY, HIDDEN]);
+  const list = await device.finish(
+    device.record((rec) => {
+      normTwice(rec, x, weight, out);
+      rec.hostOp({
+        label: "look",
+        downloads: [out],
+        run: async (io) => void (await io.download(0)),
+      });
+      rec.hostOp({
+        label: "later",
+        downloads: [out],
+        detached: true,
+        run: async (io) => void (await io.download(0)),
+      });
+    }),
+    2,
+  );
+  await list.replay(liveRows(2));
+  const before = { ...device.counters, pipelines: device.pipelines.numPipelines };
+  for (let step = 0; step < 5; step++) await list.replay(liveRows(1 + step));
+  await list.detached;
+  const { buffers, bindGroups, allocatedBytes } = device.counters;
+  expect({ buffers, bindGroups, allocatedBytes }).toEqual({
+    buffers: before.buffers,
+    bindGroups: before.bindGroups,
+    allocatedBytes: before.allocatedBytes,
+  });
+  expect(device.pipelines.numPipelines).toBe(before.pipelines);
+  list.destroy();
+});
+
+test("a host operation downloads, uploads, and later launches see it", async ({ device }) => {
+  const x = device.upload(randomF32(2 * HIDDEN, 5), [2, HIDDEN]);
+  const weight = device.upload(new Float32Array(HIDDEN).fill(1), [HIDDEN]);
+  const out = device.empty([2, HIDDEN]);
+  await device.run((rec) => {
+    const normed = rec.alloc("normed", [2, HIDDEN]);
+    const changed = rec.alloc("changed", [2, HIDDEN]);
+    rmsNorm(rec, { x, weight, out: normed, eps: 1e-6 });
+    rec.hostOp({
+      label: "negate",
+      downloads: [normed],
+      uploads: [changed],
+      run: async (io) => {
+        const bytes = (await io.download(0)).slice();
+        const negated = new Float32Array(bytes.buffer).map((value) => -3 * value);
+        // over shared memory: the device layer must copy it, since Dawn on Node crashes on it
+        const shared = new Uint8Array(new SharedArrayBuffer(negated.byteLength));
+        shared.set(new Uint8Array(negated.buffer));
+        io.upload(changed, shared);
+      },
+    });
+    rmsNorm(rec, { x: changed, weight, out, eps: 0 });
+  }, liveRows(2));
+  const ones = new Float32Array(HIDDEN).fill(1);
+  const normed = rmsNormOracle(await device.read(x), ones, 1e-6).map((value) => -3 * value);
+  expectClose(await device.read(out), rmsNormOracle(normed, ones, 0), TOLERANCE);
+});
+
+test("a failing host operation fails the replay with its own error", async ({ device }) => {
+  const weight = device.upload(randomF32(HIDDEN, 6), [HIDDEN]);
+  const run = device.run((rec) => {
+    rec.hostOp({
+      label: "fail",
+      downloads: [weight],
+      run: () => Promise.reject(new Error("the peer has left")),
+    });
+  }, liveRows(1));
+  await expect(run).rejects.toThrow("the peer has left");
+});
+
+test("timestamps give each launch its GPU time", async ({ device }) => {
+  const x = device.upload(randomF32(CAPACITY * HIDDEN, 7), [CAPACITY, HIDDEN]);
+  const weight = device.upload(randomF32(HIDDEN, 8), [HIDDEN]);
+  const out = device.empty([CAPACITY, HIDDEN]);
+  const list = await device.finish(
+    device.record((rec) => {
+      normTwice(rec, x, weight, out);
+    }),
+  );
+  const timer = device.timer();
+  await list.replay(liveRows(CAPACITY), timer);
+  const times = await timer.read();
+  expect(times.map(({ label }) => label)).toEqual(["rms_norm", "rms_norm"]);
+  expect(times.every(({ timeUs }) => timeUs > 0 && timeUs < 1e6)).toBe(true);
+  list.destroy();
+});

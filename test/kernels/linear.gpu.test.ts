@@ -1,0 +1,157 @@
+import fc from "fast-check";
+import { expect } from "vitest";
+import type { WeightDType } from "../../src/common/dtype.ts";
+import type { Device } from "../../src/device/device.ts";
+import { liveRows } from "../../src/device/liveCounts.ts";
+import { linear, type LinearArgs, type LinearWeight } from "../../src/kernels/linear.ts";
+import type { GemvVariant, LinearChoice, LinearVariant } from "../../src/kernels/linearVariant.ts";
+import { linearOracle, swigluOracle } from "../oracles/linear.ts";
+import { encodeWeights } from "../oracles/weights.ts";
+import { expectClose, randomF32, test } from "../support/gpu.ts";
+import { guarded } from "../support/guarded.ts";
+
+interface Case {
+  readonly numTokens: number;
+  readonly spareRows: number;
+  readonly numOutputs: number;
+  readonly numChunks: number; // inFeatures / 8
+  readonly firstPart: number; // outputs of the first of two parts; 0: one part
+  readonly dtype: WeightDType;
+  readonly isSwiglu: boolean;
+  readonly hasBias: boolean;
+  readonly rows: "tokens" | "samples";
+  readonly seed: number;
+}
+
+const cases = (maxTokens: number): fc.Arbitrary<Case> =>
+  fc.record({
+    numTokens: fc.integer({ min: 1, max: maxTokens }),
+    spareRows: fc.integer({ min: 0, max: 3 }),
+    numOutputs: fc.integer({ min: 1, max: 150 }),
+    numChunks: fc.integer({ min: 1, max: 40 }),
+    firstPart: fc.integer({ min: 0, max: 40 }),
+    dtype: fc.constantFrom("f32", "f16", "bf16"),
+    isSwiglu: fc.boolean(),
+    hasBias: fc.boolean(),
+    rows: fc.constantFrom("tokens", "samples"),
+    seed: fc.nat(),
+  });
+
+/** Rows of the layer's weight that a part of outputs [begin, end) holds, in its order. */
+function rowsOfPart(begin: number, end: number, { isSwiglu, numOutputs }: Case): number[] {
+  const outputs = Array.from({ length: end - begin }, (_, i) => begin + i);
+  return isSwiglu ? [...outputs, ...outputs.map((n) => numOutputs + n)] : outputs;
+}
+
+async function runCase(device: Device, c: Case, choices?: readonly LinearChoice[]): Promise<void> {
+  const { numTokens, numOutputs, dtype, isSwiglu, rows, seed } = c;
+  const inFeatures = c.numChunks * 8;
+  const outFeatures = isSwiglu ? 2 * numOutputs : numOutputs;
+  const capacity = numTokens + c.spareRows;
+  const x = randomF32(numTokens * inFeatures, seed);
+  const scaled = randomF32(outFeatures * inFeatures, seed + 1).map((v) => v / Math.sqrt(inFeatures));
+  const { bits, values } = encodeWeights(scaled, dtype);
+  const biasValues = randomF32(outFeatures, seed + 2);
+  const borders = [0, ...(c.firstPart > 0 && c.firstPart < numOutputs ? [c.firstPart] : []), numOutputs];
+  const weight: LinearWeight = {
+    outFeatures,
+    inFeatures,
+    parts: borders.slice(1).map((end, i) => {
+      const begin = borders[i] ?? 0;
+      const partRows = rowsOfPart(begin, end, c);
+      const partBits = partRows.flatMap((row) => [
+        ...bits.subarray(row * inFeatures, (row + 1) * inFeatures),
+      ]);
+      const data = dtype === "f32" ? Float32Array.from(partBits) : Uint16Array.from(partBits);
+      return { tensor: device.upload(data, [partRows.length, inFeatures], dtype), outOffset: begin };
+    }),
+  };
+  const xGpu = guarded(device, [capacity, inFeatures]).tensor; // rows past the live ones are not zeros
+  device.write(xGpu, new Uint8Array(x.buffer));
+  const out = guarded(device, [capacity, numOutputs]);
+  const args: LinearArgs = {
+    x: xGpu,
+    weight,
+    out: out.tensor,
+    rows,
+    activation: isSwiglu ? "swiglu" : "none",
+    ...(c.hasBias ? { bias: device.upload(biasValues, [outFeatures]) } : {}),
+    ...(choices === undefined ? {} : { choices }),
+  };
+  const live = liveRows(numTokens, rows === "samples" ? { numTokens: 0 } : { numSamples: 0 });
+  await device.run((rec) => {
+    linear(rec, args);
+  }, live);
+  const bias = c.hasBias ? { bias: biasValues } : {};
+  const oracle = isSwiglu ? swigluOracle : linearOracle;
+  const want = oracle({ x, weight: values, inFeatures, outFeatures, ...bias });
+  const got = new Float32Array(await out.read(numTokens * numOutputs));
+  expectClose(got, want, { rtol: 1e-5, atol: 1e-5 });
+}
+
+test("linear matches the f64 oracle with the variants of this adapter", async ({ device }) => {
+  const agrees = fc.asyncProperty(cases(40), async (c) => {
+    await runCase(device, c);
+  });
+  await fc.assert(agrees, { numRuns: 40 });
+});
+
+const forced: [string, LinearVariant, number][] = [
+  ["gemv, a lane for itself", gemv(1, 16, "alone", "load"), 1],
+  ["gemv of 4 tokens, activations shared", gemv(4, 16, "alone", "broadcast"), 6],
+  ["gemv over workgroup memory", gemv(1, 64, "memory", "load"), 1],
+  ["gemv of 8 tokens over workgroup memory", gemv(8, 32, "memory", "load"), 11],
+  ["gemv of 4 tokens by subgroups", gemv(4, 32, "subgroup", "load"), 6],
+  ["gemm", { kind: "gemm" }, 80],
+];
+
+function gemv(
+  tokens: GemvVariant["tokens"],
+  workgroupSize: number,
+  rowSum: GemvVariant["rowSum"],
+  activations: GemvVariant["activations"],
+): LinearVariant {
+  return { kind: "gemv", tokens, workgroupSize, rowSum, activations };
+}
+
+test.for(forced)("%s matches the f64 oracle", async ([, variant, maxTokens], { device }) => {
+  const choices = [{ variant, minRows: 1, maxRows: Infinity }];
+  const agrees = fc.asyncProperty(cases(maxTokens), async (c) => {
+    await runCase(device, c, choices);
+  });
+  await fc.assert(agrees, { numRuns: 20 });
+});
+
+test("linear spreads more workgroups than one dimension holds", async ({ device }) => {
+  const numOutputs = device.info.limits.maxComputeWorkgroupsPerDimension * 4 + 9;
+  const variant = gemv(1, 1, "alone", "load");
+  const c: Case = {
+    numTokens: 1,
+    spareRows: 0,
+    numOutputs,
+    numChunks: 1,
+    firstPart: 0,
+    dtype: "bf16",
+    isSwiglu: false,
+    hasBias: false,
+    rows: "samples",
+    seed: 7,
+  };
+  await runCase(device, c, [{ variant, minRows: 1, maxRows: 1 }]);
+});
+
+test("linear names what does not fit", ({ device }) => {
+  const tensor = device.empty([6, 16], "bf16");
+  const weight: LinearWeight = { parts: [{ tensor, outOffset: 0 }], outFeatures: 6, inFeatures: 16 };
+  const record = (args: Partial<LinearArgs>): (() => unknown) => {
+    const [x, out] = [device.empty([2, 16]), device.empty([2, 6])];
+    return () =>
+      device.record((rec) => {
+        linear(rec, { x, weight, out, rows: "tokens", ...args });
+      });
+  };
+  expect(record({ x: device.empty([2, 24]) })).toThrow("x: expected [2, 16], got [2, 24]");
+  expect(record({ out: device.empty([2, 5]) })).toThrow("out: expected [capacity, 6 or more]");
+  expect(record({ bias: device.empty([3]) })).toThrow("bias: expected [6], got [3]");
+  expect(record({ weight: { ...weight, outFeatures: 5 } })).toThrow("expected 5 rows over its parts, got 6");
+});
