@@ -1,6 +1,6 @@
 // attention_prefill_rows: attention_prefill for software adapters: the same results
 //
-// A lane takes one query token and keeps its query and its values to itself: all lanes read the
+// A lane takes four query tokens and keeps their queries and values to itself: all lanes read the
 // same keys, which a CPU loads once and spreads over its vector, and nothing needs a barrier.
 //
 // Shapes, dispatch, accuracy   as attention_prefill
@@ -8,7 +8,7 @@
 // Includes  lib/kv_f32.wgsl or lib/kv_f16.wgsl, lib/paged_kv.wgsl
 
 struct Params {
-  num_heads: u32, num_kv_heads: u32, max_blocks: u32, sliding_window: u32, scale: f32,
+  num_heads: u32, num_kv_heads: u32, max_blocks: u32, sliding_window: u32, scale: f32, num_quads: u32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> q: array<vec4f>;
@@ -19,69 +19,89 @@ struct Params {
 @group(0) @binding(6) var<storage, read> prefill_tiles: array<vec4u>;
 @group(0) @binding(7) var<storage, read_write> out: array<vec4f>;
 
-var<private> query: array<vec4f, QUADS>;
-var<private> values: array<vec4f, QUADS>;
+// By quad of head_dim: four rows (columns: elements) of queries, and of values (columns: rows).
+var<private> queries: array<mat4x4f, QUADS>;
+var<private> values: array<mat4x4f, QUADS>;
 
-// Scores of four keys.
-fn score(rows: vec4u) -> vec4f {
-  var scores = vec4f();
-  for (var quad = 0u; quad < QUADS; quad++) {
-    let part = query[quad];
-    scores += vec4f(
-      dot(part, unpack_quad(key_cache[rows.x + quad])),
-      dot(part, unpack_quad(key_cache[rows.y + quad])),
-      dot(part, unpack_quad(key_cache[rows.z + quad])),
-      dot(part, unpack_quad(key_cache[rows.w + quad])));
-  }
-  return scores;
+fn key_quads(rows: vec4u, quad: u32) -> mat4x4f { // columns: keys
+  return mat4x4f(
+    unpack_quad(key_cache[rows.x + quad]), unpack_quad(key_cache[rows.y + quad]),
+    unpack_quad(key_cache[rows.z + quad]), unpack_quad(key_cache[rows.w + quad]));
 }
 
-fn add_values(rows: vec4u, weights: vec4f, shrink: f32) {
-  for (var quad = 0u; quad < QUADS; quad++) {
-    values[quad] = values[quad] * shrink
-      + weights.x * unpack_quad(value_cache[rows.x + quad])
-      + weights.y * unpack_quad(value_cache[rows.y + quad])
-      + weights.z * unpack_quad(value_cache[rows.z + quad])
-      + weights.w * unpack_quad(value_cache[rows.w + quad]);
+fn value_quads(rows: vec4u, quad: u32) -> mat4x4f { // columns: keys
+  return mat4x4f(
+    unpack_quad(value_cache[rows.x + quad]), unpack_quad(value_cache[rows.y + quad]),
+    unpack_quad(value_cache[rows.z + quad]), unpack_quad(value_cache[rows.w + quad]));
+}
+
+fn load_queries(tokens: vec4u, head: u32) {
+  let rows = (tokens * params.num_heads + head) * QUADS;
+  for (var quad = 0u; quad < params.num_quads; quad++) {
+    queries[quad] = params.scale
+      * transpose(mat4x4f(q[rows.x + quad], q[rows.y + quad], q[rows.z + quad], q[rows.w + quad]));
+    values[quad] = mat4x4f();
   }
 }
 
-@compute @workgroup_size(TILE_Q)
+fn add_values(rows: vec4u, weights: mat4x4f, shrink: vec4f) {
+  for (var quad = 0u; quad < params.num_quads; quad++) {
+    let old = values[quad];
+    values[quad] = mat4x4f(
+      old[0] * shrink.x, old[1] * shrink.y, old[2] * shrink.z, old[3] * shrink.w)
+      + value_quads(rows, quad) * weights;
+  }
+}
+
+// Scores of a key by four rows, NO_KEY where it is not visible.
+fn mask(scores: vec4f, key: u32, visible_from: vec4u, seen: vec4u) -> vec4f {
+  return select(vec4f(NO_KEY), scores, (vec4u(key) >= visible_from) & (vec4u(key) <= seen));
+}
+
+// A masked key weighs 0 even while its row has seen no key, where e^(score - top) would be 1.
+fn weigh(scores: vec4f, top: vec4f) -> vec4f {
+  return select(exp(scores - top), vec4f(), scores == vec4f(NO_KEY));
+}
+
+@compute @workgroup_size(TILE_Q / 4u)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
   let head = group.x;
   let tile = prefill_tiles[group.y];
   let num_tokens = tile.z;
   if (num_tokens == 0u) { return; }
-  // a lane past the tile's tokens repeats its last one, so that all lanes stay together
-  let token = tile.y + min(lane, num_tokens - 1u);
-  let position = positions[token];
-  let visible_from = window_begin(position);
-  let row = (token * params.num_heads + head) * QUADS;
-  for (var quad = 0u; quad < QUADS; quad++) {
-    query[quad] = q[row + quad] * params.scale;
-    values[quad] = vec4f();
-  }
+  // a row past the tile's tokens repeats its last one, so that all lanes stay together
+  let tokens = tile.y + min(lane * 4u + vec4u(0u, 1u, 2u, 3u), vec4u(num_tokens - 1u));
+  let seen = vec4u(
+    positions[tokens.x], positions[tokens.y], positions[tokens.z], positions[tokens.w]);
+  let visible_from = vec4u(
+    window_begin(seen.x), window_begin(seen.y), window_begin(seen.z), window_begin(seen.w));
+  load_queries(tokens, head);
 
-  var top = NO_KEY;
-  var sum = 0.0;
+  var top = vec4f(NO_KEY); // of each row
+  var sum = vec4f();
   let begin = window_begin(positions[tile.y]);
   let end = positions[tile.y + num_tokens - 1u] + 1u;
   for (var first = begin; first < end; first += 4u) {
-    let keys = vec4u(first) + vec4u(0u, 1u, 2u, 3u);
-    let clamped = min(keys, vec4u(end - 1u)); // past the end: the last key again, masked
+    let keys = min(first + vec4u(0u, 1u, 2u, 3u), vec4u(end - 1u)); // past the end: masked below
     let rows = vec4u(
-      kv_row(tile.x, clamped.x, head / GROUP), kv_row(tile.x, clamped.y, head / GROUP),
-      kv_row(tile.x, clamped.z, head / GROUP), kv_row(tile.x, clamped.w, head / GROUP));
-    let visible = (keys <= vec4u(position)) & (keys >= vec4u(visible_from));
-    let scores = select(vec4f(NO_KEY), score(rows), visible);
-    let new_top = max(top, max(max(scores.x, scores.y), max(scores.z, scores.w)));
+      kv_row(tile.x, keys.x, head / GROUP), kv_row(tile.x, keys.y, head / GROUP),
+      kv_row(tile.x, keys.z, head / GROUP), kv_row(tile.x, keys.w, head / GROUP));
+    var scores = mat4x4f(); // columns: keys
+    for (var quad = 0u; quad < params.num_quads; quad++) { scores += queries[quad] * key_quads(rows, quad); }
+    let a = mask(scores[0], first, visible_from, seen);
+    let b = mask(scores[1], first + 1u, visible_from, seen);
+    let c = mask(scores[2], first + 2u, visible_from, seen);
+    let d = mask(scores[3], first + 3u, visible_from, seen);
+    let new_top = max(top, max(max(a, b), max(c, d)));
+    let weights = mat4x4f(weigh(a, new_top), weigh(b, new_top), weigh(c, new_top), weigh(d, new_top));
     let shrink = exp(top - new_top);
-    // a masked key weighs 0 even while no key is seen, where e^(score - top) would be 1
-    let weights = select(vec4f(), exp(scores - new_top), visible);
     top = new_top;
-    sum = sum * shrink + dot(weights, vec4f(1.0));
-    add_values(rows, weights, shrink);
+    sum = sum * shrink + weights * vec4f(1.0);
+    add_values(rows, transpose(weights), shrink);
   }
-  if (lane >= num_tokens) { return; }
-  for (var quad = 0u; quad < QUADS; quad++) { out[row + quad] = values[quad] / sum; }
+  for (var i = 0u; i < 4u; i++) {
+    if (lane * 4u + i >= num_tokens) { return; }
+    let row = (tokens[i] * params.num_heads + head) * QUADS;
+    for (var quad = 0u; quad < params.num_quads; quad++) { out[row + quad] = values[quad][i] / sum[i]; }
+  }
 }

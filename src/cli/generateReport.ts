@@ -46,12 +46,13 @@ function numParallelDevices({ ranks }: LayoutReport): number {
 }
 
 function speedOf(run: GenerationRun): Speed {
-  const { timings, decodeStats, bandwidthGBps, layout } = run;
+  const { timings, tokenIds, decodeStats, bandwidthGBps, layout } = run;
   const { ranks, bytesPerToken } = decodeStats;
   const tokPerSecond = timings.tpotMs === null ? null : 1000 / timings.tpotMs;
   const weightGBps = tokPerSecond === null ? null : (bytesPerToken * tokPerSecond) / 1e9;
   const hasBound = weightGBps !== null && bandwidthGBps !== null;
-  const numSteps = Math.max(0, ...ranks.map((rank) => rank.numSteps));
+  // Not numSteps: a rank counts a step when it begins, and some began before the first token was out.
+  const numSteps = tokenIds.length - 1;
   const bytes = ranks.reduce((sum, rank) => sum + rank.collectiveBytes, 0);
   const longestMs = Math.max(0, ...ranks.map((rank) => rank.collectiveMs));
   return {
@@ -59,8 +60,8 @@ function speedOf(run: GenerationRun): Speed {
     tokPerSecond,
     weightGBps,
     utilization: hasBound ? weightGBps / (bandwidthGBps * numParallelDevices(layout)) : null,
-    collectiveMsPerToken: numSteps === 0 ? null : longestMs / numSteps,
-    collectiveBytesPerToken: numSteps === 0 ? null : bytes / numSteps,
+    collectiveMsPerToken: numSteps < 1 ? null : longestMs / numSteps,
+    collectiveBytesPerToken: numSteps < 1 ? null : bytes / numSteps,
   };
 }
 
@@ -83,8 +84,9 @@ export function describeRun(run: GenerationRun): string {
   }
   if (layout.ranks.length > 1 && speed.collectiveMsPerToken !== null) {
     const bytes = formatFigure(speed.collectiveBytesPerToken ?? 0);
+    const ofMs = formatFigure(run.timings.tpotMs ?? Number.NaN);
     lines.push(
-      `collectives ${formatFigure(speed.collectiveMsPerToken)} ms and ${bytes} bytes a token`,
+      `collectives ${formatFigure(speed.collectiveMsPerToken)} ms of ${ofMs} ms a token, ${bytes} bytes`,
     );
   }
   return lines.join("\n");

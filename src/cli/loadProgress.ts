@@ -1,4 +1,5 @@
 /** What a user sees while a model loads: the plan, then progress of weights and pipelines. */
+import { relative } from "node:path";
 import { MultiBar, type SingleBar } from "cli-progress";
 import type { LayoutReport, LoadEvents, LoadProgressEvent } from "../runtime/engineArgs.ts";
 import type { Output } from "./context.ts";
@@ -13,7 +14,7 @@ const PHASE_LABELS: Readonly<Record<Phase, string>> = {
 /** In a log a line about progress comes at most this often. */
 const LINE_INTERVAL_MS = 5000;
 
-/** One phase over all ranks. */
+/** One phase over all ranks heard of. */
 interface PhaseProgress {
   readonly done: number;
   readonly total: number;
@@ -51,8 +52,8 @@ function barView(stderr: Output): ProgressView {
     barCompleteChar: "█",
     barIncompleteChar: "░",
     barsize: 30,
-    hideCursor: null, // this and linewrap: a killed process would leave the terminal so
-    linewrap: null,
+    hideCursor: false, // this and linewrap leave the terminal as it is, even when killed
+    linewrap: true,
     gracefulExit: false, // signals are StopRequest's
   });
   const bars = new Map<Phase, SingleBar>();
@@ -72,23 +73,26 @@ function barView(stderr: Output): ProgressView {
   };
 }
 
-/** Lines for a log: one when a phase ends, and now and then before. */
+/** Lines for a log: now and then one, and one with the end of each phase. */
 function lineView(stderr: Output, now: () => number): ProgressView {
   const lastLineMs = new Map<Phase, number>();
-  const finished = new Set<string>();
+  const unsaid = new Map<Phase, string>(); // in the order of the phases
+  const sayAll = (): void => {
+    for (const text of unsaid.values()) stderr.write(`${text}\n`);
+    unsaid.clear();
+  };
   return {
     update(phase, progress): void {
-      const text = `${PHASE_LABELS[phase]}: ${describeProgress(phase, progress)}\n`;
-      const isDone = progress.done >= progress.total;
+      const text = `${PHASE_LABELS[phase]}: ${describeProgress(phase, progress)}`;
       const nowMs = now();
       const sinceMs = nowMs - (lastLineMs.get(phase) ?? nowMs);
       if (!lastLineMs.has(phase)) lastLineMs.set(phase, nowMs);
-      if (isDone ? finished.has(text) : sinceMs < LINE_INTERVAL_MS) return;
-      if (isDone) finished.add(text);
+      unsaid.set(phase, text);
+      if (sinceMs < LINE_INTERVAL_MS) return;
       lastLineMs.set(phase, nowMs);
-      stderr.write(text);
+      sayAll();
     },
-    stop: () => undefined,
+    stop: sayAll,
   };
 }
 
@@ -120,16 +124,16 @@ export function showLoading(
     view ??= stderr.isTTY === true ? barView(stderr) : lineView(stderr, now);
     view.update(event.phase, progress);
   };
-  return {
-    events: { onLayout: (layout) => stderr.write(`${formatPlan(layout)}\n`), onProgress },
-    stop,
+  const onLayout = (layout: LayoutReport): void => {
+    stderr.write(`${formatPlan(layout)}\n`);
   };
+  return { events: { onLayout, onProgress, onReady: stop }, stop };
 }
 
 /** The model, and a row for each rank: where it runs and what it holds. */
 export function formatPlan(layout: LayoutReport): string {
   const { tpSize, ppSize, executor, dtype, kvCacheDType, maxModelLen, ranks } = layout;
-  const model = `${layout.model}: weights ${dtype}, KV cache ${kvCacheDType}, ${maxModelLen} tokens`;
+  const model = `${shortPath(layout.model)}: weights ${dtype}, KV cache ${kvCacheDType}, ${maxModelLen} tokens`;
   const ranksText = `tp ${tpSize} x pp ${ppSize} = ${ranks.length} ${ranks.length === 1 ? "rank" : "ranks"}, ${executor}`;
   const columns = [
     { title: "rank", isFigure: true },
@@ -154,4 +158,10 @@ export function formatPlan(layout: LayoutReport): string {
     lines.push("Ranks on the same device are virtual devices: they try a layout out, not faster.");
   }
   return lines.join("\n");
+}
+
+/** A path as a user would type it: relative where it lies in the working directory. */
+function shortPath(path: string): string {
+  const fromHere = relative("", path);
+  return fromHere === "" || fromHere.startsWith("..") ? path : fromHere;
 }

@@ -176,7 +176,7 @@ function constants(values: Readonly<Record<string, number>>): string {
 function attentionParams(args: AttentionArgs): Uint8Array {
   const [, maxBlocks = 0] = args.blockTables.shape;
   const { numHeads, numKvHeads, slidingWindow, scale } = args;
-  return pack(u32(numHeads), u32(numKvHeads), u32(maxBlocks), u32(slidingWindow), f32(scale));
+  return pack(u32(numHeads), u32(numKvHeads), u32(maxBlocks), u32(slidingWindow), f32(scale), u32(args.headDim / 4));
 }
 
 function checkShapes(args: AttentionArgs): void {

@@ -1,39 +1,44 @@
-/** Adds a deferred all-reduce to the residual stream, then RMSNorm; shaders/sum_residual_norm.wgsl and add_partials.wgsl. */
-import { expectShape, type Tensor } from "../device/device.ts";
+/**
+ * The sum of partials (an all-reduce's last step) with what follows it: added to the residual, and
+ * normed. The shaders are shaders/sum_residual_norm.wgsl and add_partials.wgsl.
+ */
+import { ShapeError } from "../common/errors.ts";
+import { ceilDiv } from "../common/math.ts";
+import { type AdapterInfo, expectShape, type Tensor } from "../device/device.ts";
 import { defineKernel, f32, type Kernel, pack, u32, workgroupSize } from "./kernel.ts";
 
-/** Partial sums of all ranks, `strideElements` apart; see Reduction in collectives/communicator.ts. */
+/** `count` tensors [capacity, hidden], `strideElements` apart in one. */
 export interface Partials {
-  readonly tensor: Tensor; // count x [numTokens, hidden], strideElements apart
+  readonly tensor: Tensor;
   readonly count: number;
   readonly strideElements: number;
 }
 
-export interface SumResidualNormArgs {
-  /** Left out where nothing is to be added. */
-  readonly partials?: Partials;
-  readonly residual: Tensor; // in and out [numTokens, hidden]
-  readonly weight: Tensor; // [hidden]
-  readonly out: Tensor; // [numTokens, hidden]
-  readonly eps: number;
+export interface AddPartialsArgs {
+  readonly partials: Partials;
+  readonly residual: Tensor; // [capacity, hidden]; updated in place
 }
 
-/** Records one launch: residual += sum over ranks, in rank order; out = norm(residual). */
-export const sumResidualNorm: Kernel<SumResidualNormArgs> = defineKernel({
+export interface SumResidualNormArgs {
+  readonly partials?: Partials; // none: the residual stays as it is
+  readonly residual: Tensor; // [capacity, hidden]; updated in place
+  readonly weight: Tensor; // [hidden]
+  readonly out: Tensor; // [capacity, hidden]
+  readonly eps: number; // the checkpoint's rms_norm_eps
+}
+
+/** residual += partials, in rank order; out = RMSNorm(residual). One launch over the live tokens. */
+export const sumResidualNorm: Kernel<SumResidualNormArgs> = defineKernel<SumResidualNormArgs>({
   name: "sum_residual_norm",
-  sources: ["lib/block_sum.wgsl", "sum_residual_norm.wgsl"],
-  overrides: (_args, adapter) => ({ WG_SIZE: workgroupSize(adapter, 256) }),
+  sources: ["lib/block_sum.wgsl", "lib/partial_sum.wgsl", "sum_residual_norm.wgsl"],
+  overrides: ({ residual }, adapter) => ({ WG_SIZE: normLanes(residual.shape[1] ?? 0, adapter) }),
   launch: ({ partials, residual, weight, out, eps }) => {
     const [, hidden = 0] = residual.shape;
     expectShape("weight", weight, [hidden]);
     expectShape("out", out, residual.shape);
+    const fields = partialFields(partials, residual);
     return {
-      params: pack(
-        u32(hidden),
-        f32(eps),
-        u32(partials?.count ?? 0),
-        u32(partials?.strideElements ?? 0),
-      ),
+      params: pack(...fields, f32(eps)),
       inputs: [partials?.tensor ?? weight, weight],
       outputs: [residual, out],
       workgroups: (live) => [live.numTokens, 1, 1],
@@ -41,23 +46,52 @@ export const sumResidualNorm: Kernel<SumResidualNormArgs> = defineKernel({
   },
 });
 
-export interface AddPartialsArgs {
-  readonly partials: Partials;
-  readonly residual: Tensor; // in and out [numTokens, hidden]
-}
-
-/** Records one launch: residual += sum over ranks, in rank order. */
-export const addPartials: Kernel<AddPartialsArgs> = defineKernel({
+/** residual += partials, in rank order. One launch over the live tokens. */
+export const addPartials: Kernel<AddPartialsArgs> = defineKernel<AddPartialsArgs>({
   name: "add_partials",
-  sources: ["add_partials.wgsl"],
-  overrides: (_args, adapter) => ({ WG_SIZE: workgroupSize(adapter, 256) }),
-  launch: ({ partials, residual }) => {
+  sources: ["lib/partial_sum.wgsl", "add_partials.wgsl"],
+  overrides: (_args, adapter) => ({ WG_SIZE: workgroupSize(adapter, 64) }),
+  launch: ({ partials, residual }, adapter) => {
     const [, hidden = 0] = residual.shape;
+    const x = ceilDiv(hidden / 4, workgroupSize(adapter, 64));
     return {
-      params: pack(u32(hidden), u32(partials.count), u32(partials.strideElements)),
+      params: pack(...partialFields(partials, residual)),
       inputs: [partials.tensor],
       outputs: [residual],
-      workgroups: (live) => [live.numTokens, 1, 1],
+      workgroups: (live) => [x, live.numTokens, 1],
     };
   },
 });
+
+/**
+ * Lanes of a token's workgroup: a power of two. Software adapters switch coroutines at each of the
+ * reduction's barriers, so few lanes with more quads each are faster there; hardware wants a
+ * lane a quad, up to 256.
+ */
+export function normLanes(
+  hidden: number,
+  adapter: Pick<AdapterInfo, "isSoftware" | "limits">,
+): number {
+  if (adapter.isSoftware) return 8;
+  const { maxComputeInvocationsPerWorkgroup } = adapter.limits;
+  const quads = 2 ** Math.ceil(Math.log2(Math.max(hidden / 4, 32)));
+  return Math.min(quads, 256, maxComputeInvocationsPerWorkgroup);
+}
+
+/** The fields that both shaders' Params begin with. */
+function partialFields(partials: Partials | undefined, residual: Tensor): ReturnType<typeof u32>[] {
+  const [, hidden = 0] = residual.shape;
+  const { count = 0, strideElements = 0 } = partials ?? {};
+  if (hidden % 4 !== 0 || strideElements % 4 !== 0) {
+    throw new ShapeError(
+      `residual, partials: expected hidden and strideElements as multiples of 4, got ${hidden} and ${strideElements}`,
+    );
+  }
+  const last = (count - 1) * strideElements + residual.numElements;
+  if (partials !== undefined && last > partials.tensor.numElements) {
+    throw new ShapeError(
+      `partials: expected ${last} elements for ${count} partials of ${residual.numElements}, got ${partials.tensor.numElements}`,
+    );
+  }
+  return [u32(hidden / 4), u32(count), u32(strideElements / 4)];
+}

@@ -35,6 +35,7 @@ export class ModelRunner {
   readonly #decoder: Decoder;
   readonly #sampler: Sampler | undefined;
   readonly #blockTables: BlockTables;
+  readonly #numBlocks: number;
   readonly #buffers = new Map<number, StepBuffers>();
   readonly #lists = new Map<number, CommandList>();
   #turn: Promise<unknown> = Promise.resolve();
@@ -68,6 +69,7 @@ export class ModelRunner {
       kvCacheDType: run.kvCacheDType,
       maxModelLen: run.maxModelLen,
     });
+    this.#numBlocks = kvCaches[0]?.key.shape[0] ?? 0;
     const maxBlocks = ceilDiv(run.maxModelLen, run.blockSize);
     this.#blockTables = new BlockTables(device, run.maxNumSeqs, maxBlocks);
     if (this.#decoder.vocabShard !== undefined) {
@@ -112,13 +114,17 @@ export class ModelRunner {
     return replayed.then(() => output);
   }
 
-  /** GPU time of each launch of a plan; the plan runs like any other. */
-  async profile(plan: StepPlan): Promise<readonly LaunchTime[]> {
+  /**
+   * GPU time of each launch of one decode step: `batchSize` sequences at position `promptLength`. For
+   * use while no request runs. Empty where the adapter has no timestamps.
+   */
+  async profileDecode(promptLength: number, batchSize: number): Promise<readonly LaunchTime[]> {
+    const plan = decodePlan(promptLength, batchSize, this.#numBlocks, this.#spec.run.blockSize);
+    const timer = this.#device.info.hasTimestamps ? this.#device.timer() : undefined;
     const output = this.#groups.tokens.expect(plan);
-    const timer = this.#device.timer();
     await this.#inTurn(() => this.#replay(plan, timer));
     await output;
-    return await timer.read();
+    return (await timer?.read()) ?? [];
   }
 
   /**
@@ -249,6 +255,29 @@ export class ModelRunner {
     };
     await list.replay(this.#writeInputs(plan, this.#buffersOf(capacity)));
   }
+}
+
+/** Sequences that decode one token each; their blocks wrap around where the cache is smaller. */
+function decodePlan(
+  position: number,
+  batchSize: number,
+  numBlocks: number,
+  blockSize: number,
+): StepPlan {
+  const blocksEach = ceilDiv(position + 1, blockSize);
+  const sequences = Array.from({ length: batchSize }, (_, slot) => ({
+    slot,
+    isFirst: true,
+    startPosition: position,
+    numTokens: 1,
+    tokenIds: [1],
+    blockTable: Array.from({ length: blocksEach }, (_b, i) => (slot * blocksEach + i) % numBlocks),
+    promptLength: position,
+    samples: true,
+    sampling: GREEDY,
+    samplePosition: position + 1,
+  }));
+  return { stepIndex: -1, dependsOnStep: -1, sequences };
 }
 
 const GREEDY = {

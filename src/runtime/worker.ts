@@ -15,6 +15,7 @@ import { FlightRecorder } from "../collectives/watchdog/flightRecorder.ts";
 import { messageOf } from "../common/errors.ts";
 import type { Device } from "../device/device.ts";
 import type { DeviceOpener } from "../device/opener.ts";
+import type { LaunchTime } from "../device/timestamps.ts";
 import type { TapSink } from "../device/recorder.ts";
 import { createKvCache, kvBlockBytes, type KvCacheShape, maxKvBlocks } from "./kvCache.ts";
 import { ModelRunner } from "./modelRunner.ts";
@@ -160,6 +161,11 @@ export class Worker {
   /** Runs a prompt and hands every tap to `sink`; see ModelRunner. */
   async forwardTaps(tokenIds: readonly number[], sink: TapSink): Promise<void> {
     await this.#failing(() => this.#started().forwardTaps(tokenIds, sink));
+  }
+
+  /** GPU time of the launches of a decode step; see ModelRunner. */
+  async profileDecode(promptLength: number, batchSize: number): Promise<readonly LaunchTime[]> {
+    return await this.#failing(() => this.#started().profileDecode(promptLength, batchSize));
   }
 
   stats(): RankStats {

@@ -23,9 +23,9 @@ const rankStats = (rank: number): RankStats => ({
   numLaunches: 100,
   encodeMs: 1,
   submitMs: 1,
-  collectiveMs: 20 + rank,
+  collectiveMs: 2 + rank / 10,
   collectiveOps: 120,
-  collectiveBytes: 10_240,
+  collectiveBytes: 1024,
   pipelines: 9,
   compileMs: 1,
   buffers: 1,
@@ -155,7 +155,7 @@ describe("report", () => {
         "3 + 2 tokens, ended by length; loaded in 1,230 ms",
         "TTFT 40 ms",
         "decode 50 tok/s = 0.5 GB/s of weights, 25 % of 2 GB/s measured",
-        "collectives 2.1 ms and 2,050 bytes a token",
+        "collectives 2.1 ms of 20 ms a token, 2,050 bytes",
       ].join("\n"),
     );
   });

@@ -31,10 +31,10 @@ test("the totals are those of the ranks heard of, phase by phase", () => {
   expect(totals.add(weights(0, 4))).toEqual({ done: 6e6, total: 8e6 });
 });
 
-test("a log gets a line every 5 seconds and one at the end of each phase", () => {
+test("a log gets a line every 5 seconds and one with the end of each phase", () => {
   const stderr = new CapturedOutput();
   let nowMs = 0;
-  const { events } = showLoading(stderr, false, () => nowMs);
+  const { events, stop } = showLoading(stderr, false, () => nowMs);
   for (const [atMs, rank, done] of [
     [0, 0, 1],
     [10, 1, 1],
@@ -45,7 +45,13 @@ test("a log gets a line every 5 seconds and one at the end of each phase", () =>
     nowMs = atMs;
     events.onProgress?.(weights(rank, done));
   }
-  expect(stderr.text).toBe("Loading weights: 3.0/8.0 MB\nLoading weights: 8.0/8.0 MB\n");
+  expect(stderr.text).toBe("Loading weights: 3.0/8.0 MB\n");
+  events.onProgress?.({ rank: 0, phase: "pipelines", done: 9, total: 9 });
+  stop();
+  stop();
+  expect(stderr.text).toBe(
+    "Loading weights: 3.0/8.0 MB\nLoading weights: 8.0/8.0 MB\nCompiling pipelines: 9/9\n",
+  );
 });
 
 test("nothing is shown when quiet, or after the end", () => {

@@ -23,14 +23,14 @@ interface Case {
   readonly seed: number;
 }
 
-const cases = (maxTokens: number): fc.Arbitrary<Case> =>
+const cases = (maxTokens: number, dtypes: readonly WeightDType[]): fc.Arbitrary<Case> =>
   fc.record({
     numTokens: fc.integer({ min: 1, max: maxTokens }),
     spareRows: fc.integer({ min: 0, max: 3 }),
     numOutputs: fc.integer({ min: 1, max: 150 }),
     numChunks: fc.integer({ min: 1, max: 40 }),
     firstPart: fc.integer({ min: 0, max: 40 }),
-    dtype: fc.constantFrom("f32", "f16", "bf16"),
+    dtype: fc.constantFrom(...dtypes),
     isSwiglu: fc.boolean(),
     hasBias: fc.boolean(),
     rows: fc.constantFrom("tokens", "samples"),
@@ -59,10 +59,10 @@ async function runCase(device: Device, c: Case, choices?: readonly LinearChoice[
     parts: borders.slice(1).map((end, i) => {
       const begin = borders[i] ?? 0;
       const partRows = rowsOfPart(begin, end, c);
-      const partBits = partRows.flatMap((row) => [
-        ...bits.subarray(row * inFeatures, (row + 1) * inFeatures),
-      ]);
-      const data = dtype === "f32" ? Float32Array.from(partBits) : Uint16Array.from(partBits);
+      const data = bits.slice(0, partRows.length * inFeatures);
+      partRows.forEach((row, at) => {
+        data.set(bits.subarray(row * inFeatures, (row + 1) * inFeatures), at * inFeatures);
+      });
       return { tensor: device.upload(data, [partRows.length, inFeatures], dtype), outOffset: begin };
     }),
   };
@@ -90,7 +90,7 @@ async function runCase(device: Device, c: Case, choices?: readonly LinearChoice[
 }
 
 test("linear matches the f64 oracle with the variants of this adapter", async ({ device }) => {
-  const agrees = fc.asyncProperty(cases(40), async (c) => {
+  const agrees = fc.asyncProperty(cases(40, ["f32", "f16", "bf16"]), async (c) => {
     await runCase(device, c);
   });
   await fc.assert(agrees, { numRuns: 40 });
@@ -116,10 +116,10 @@ function gemv(
 
 test.for(forced)("%s matches the f64 oracle", async ([, variant, maxTokens], { device }) => {
   const choices = [{ variant, minRows: 1, maxRows: Infinity }];
-  const agrees = fc.asyncProperty(cases(maxTokens), async (c) => {
+  const agrees = fc.asyncProperty(cases(maxTokens, ["bf16"]), async (c) => {
     await runCase(device, c, choices);
   });
-  await fc.assert(agrees, { numRuns: 20 });
+  await fc.assert(agrees, { numRuns: 12 });
 });
 
 test("linear spreads more workgroups than one dimension holds", async ({ device }) => {

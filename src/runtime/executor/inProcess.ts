@@ -4,6 +4,7 @@ import { LoopbackHub } from "../../collectives/transport/loopback.ts";
 import type { Transport } from "../../collectives/transport/transport.ts";
 import { WorkerError } from "../../common/errors.ts";
 import type { DeviceOpener } from "../../device/opener.ts";
+import type { LaunchTime } from "../../device/timestamps.ts";
 import type { LoadProgressEvent } from "../engineArgs.ts";
 import type { RankReport, RankSpec } from "../rankSpec.ts";
 import type { RankStats } from "../stats.ts";
@@ -61,6 +62,10 @@ class InProcessRank implements RankHandle {
     const taps = new TapCollector(only);
     await this.#opened().forwardTaps(tokenIds, taps.sink);
     return taps.records();
+  }
+
+  profileDecode(promptLength: number, batchSize: number): Promise<readonly LaunchTime[]> {
+    return this.#opened().profileDecode(promptLength, batchSize);
   }
 
   stats(): Promise<RankStats> {

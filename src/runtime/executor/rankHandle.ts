@@ -1,4 +1,5 @@
 /** One rank as an executor drives it, wherever the rank lives. */
+import type { LaunchTime } from "../../device/timestamps.ts";
 import type { RankReport } from "../rankSpec.ts";
 import type { RankStats } from "../stats.ts";
 import type { StepOutput, StepPlan } from "../stepPlan.ts";
@@ -20,6 +21,8 @@ export interface RankHandle {
   execute(plan: StepPlan): Promise<StepOutput | null>;
   /** Taps of a prompt whose name passes `only` (a prefix match on any entry; all when empty). */
   forwardTaps(tokenIds: readonly number[], only: readonly string[]): Promise<readonly TapRecord[]>;
+  /** GPU time of the launches of one decode step; empty without timestamps. All ranks take part. */
+  profileDecode(promptLength: number, batchSize: number): Promise<readonly LaunchTime[]>;
   stats(): Promise<RankStats>;
   resetStats(): Promise<void>;
   /** Ends the rank and frees its device; safe after a failure. */

@@ -1,6 +1,7 @@
 /** What crosses between the main thread and a rank's thread. */
 import type { SharedMemoryDescriptor } from "../../collectives/transport/sharedMemory.ts";
 import * as errors from "../../common/errors.ts";
+import type { LaunchTime } from "../../device/timestamps.ts";
 import type { LoadProgressEvent } from "../engineArgs.ts";
 import type { RankReport, RankSpec } from "../rankSpec.ts";
 import type { RankStats } from "../stats.ts";
@@ -29,6 +30,7 @@ export interface RankApi {
   open(setup: ThreadSetup, onProgress: (event: LoadProgressEvent) => void): Promise<RankReport>;
   start(numBlocks: number): Promise<void>;
   forwardTaps(tokenIds: readonly number[], only: readonly string[]): Promise<TapRecord[]>;
+  profileDecode(promptLength: number, batchSize: number): Promise<readonly LaunchTime[]>;
   stats(): Promise<RankStats>;
   resetStats(): Promise<void>;
   shutdown(): Promise<void>;

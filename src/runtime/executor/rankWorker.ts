@@ -48,6 +48,8 @@ const api: SettledApi = {
       await opened().forwardTaps(tokenIds, taps.sink);
       return taps.records();
     }),
+  profileDecode: (promptLength, batchSize) =>
+    settle(() => opened().profileDecode(promptLength, batchSize)),
   stats: () => settle(() => Promise.resolve(opened().stats())),
   resetStats: () =>
     settle(() => {

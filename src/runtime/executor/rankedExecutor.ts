@@ -1,6 +1,7 @@
 /** The Executor over a set of ranks: hands each plan to all of them and takes the sampling rank's output. */
 import { WorkerError } from "../../common/errors.ts";
 import { chooseNumBlocks } from "../kvCache.ts";
+import type { LaunchTime } from "../../device/timestamps.ts";
 import type { RankReport, RunSpec } from "../rankSpec.ts";
 import { samplingRank } from "../rankSpec.ts";
 import type { RankStats } from "../stats.ts";
@@ -78,6 +79,13 @@ export class RankedExecutor implements Executor {
   ): Promise<readonly (readonly TapRecord[])[]> {
     const taps = Promise.all(this.#ranks.map((rank) => rank.forwardTaps(tokenIds, only)));
     return await Promise.race([taps, this.#failure]);
+  }
+
+  /** GPU time of the launches of one decode step on rank 0; for use while no request runs. */
+  async profileDecode(promptLength: number, batchSize: number): Promise<readonly LaunchTime[]> {
+    const all = Promise.all(this.#ranks.map((rank) => rank.profileDecode(promptLength, batchSize)));
+    const [first = []] = await Promise.race([all, this.#failure]);
+    return first;
   }
 
   async stats(): Promise<RankStats[]> {

@@ -8,6 +8,7 @@ import {
   type SharedMemoryDescriptor,
 } from "../../collectives/transport/sharedMemory.ts";
 import { messageOf, WorkerError } from "../../common/errors.ts";
+import type { LaunchTime } from "../../device/timestamps.ts";
 import type { LoadProgressEvent } from "../engineArgs.ts";
 import type { RankReport, RankSpec } from "../rankSpec.ts";
 import type { RankStats } from "../stats.ts";
@@ -113,6 +114,10 @@ class ThreadRank implements RankHandle {
     only: readonly string[],
   ): Promise<readonly TapRecord[]> {
     return await this.#call(this.#api.forwardTaps(tokenIds, only));
+  }
+
+  async profileDecode(promptLength: number, batchSize: number): Promise<readonly LaunchTime[]> {
+    return await this.#call(this.#api.profileDecode(promptLength, batchSize));
   }
 
   async stats(): Promise<RankStats> {

@@ -1,0 +1,111 @@
+import fc from "fast-check";
+import { expect } from "vitest";
+import type { Device } from "../../src/device/device.ts";
+import { liveRows } from "../../src/device/liveCounts.ts";
+import {
+  addPartials,
+  normLanes,
+  type Partials,
+  sumResidualNorm,
+} from "../../src/kernels/sumResidualNorm.ts";
+import { rmsNormOracle } from "../oracles/rmsNorm.ts";
+import { addPartialsOracle } from "../oracles/sumResidualNorm.ts";
+import { expectClose, randomF32, test } from "../support/gpu.ts";
+import { type Guarded, guarded } from "../support/guarded.ts";
+
+const cases = fc.record({
+  numTokens: fc.integer({ min: 1, max: 4 }),
+  spareRows: fc.integer({ min: 0, max: 2 }),
+  hidden: fc.integer({ min: 1, max: 350 }).map((quads) => 4 * quads),
+  numPartials: fc.integer({ min: 0, max: 5 }),
+  spareStride: fc.integer({ min: 0, max: 3 }),
+  seed: fc.nat(),
+});
+type Case = typeof cases extends fc.Arbitrary<infer T> ? T : never;
+
+interface Inputs {
+  readonly residual: Guarded;
+  readonly partials: Partials;
+  readonly want: Float64Array; // the residual after the sum
+}
+
+function makeInputs(device: Device, c: Case): Inputs {
+  const size = c.numTokens * c.hidden;
+  const shape = [c.numTokens + c.spareRows, c.hidden];
+  const strideElements = (shape[0] ?? 0) * c.hidden + 4 * c.spareStride;
+  const before = randomF32(size, c.seed);
+  const residual = guarded(device, shape);
+  device.write(residual.tensor, new Uint8Array(before.buffer));
+  const partials = Array.from({ length: c.numPartials }, (_, p) => randomF32(size, c.seed + 1 + p));
+  const packed = new Float32Array(strideElements * Math.max(1, c.numPartials)).fill(Number.NaN);
+  partials.forEach((partial, p) => {
+    packed.set(partial, p * strideElements);
+  });
+  const tensor = device.upload(packed, [packed.length]);
+  return {
+    residual,
+    partials: { tensor, count: c.numPartials, strideElements },
+    want: addPartialsOracle(before, partials),
+  };
+}
+
+const tolerance = { rtol: 1e-5, atol: 1e-6 };
+
+test("sumResidualNorm matches the f64 oracle", async ({ device }) => {
+  const agrees = fc.asyncProperty(cases, async (c) => {
+    const { residual, partials, want } = makeInputs(device, c);
+    const weights = randomF32(c.hidden, c.seed + 9);
+    const weight = device.upload(weights, [c.hidden]);
+    const out = guarded(device, residual.tensor.shape);
+    const args = { residual: residual.tensor, weight, out: out.tensor, eps: 1e-5 };
+    await device.run((rec) => {
+      sumResidualNorm(rec, c.numPartials === 0 ? args : { ...args, partials });
+    }, liveRows(c.numTokens));
+    expectClose(new Float32Array(await residual.read(want.length)), want, tolerance);
+    const normed = rmsNormOracle(want, weights, 1e-5);
+    expectClose(new Float32Array(await out.read(want.length)), normed, { rtol: 2e-5, atol: 2e-6 });
+  });
+  await fc.assert(agrees, { numRuns: 25 });
+});
+
+test("addPartials matches the f64 oracle", async ({ device }) => {
+  const agrees = fc.asyncProperty(cases, async (c) => {
+    const { residual, partials, want } = makeInputs(device, c);
+    await device.run((rec) => {
+      addPartials(rec, { partials, residual: residual.tensor });
+    }, liveRows(c.numTokens));
+    expectClose(new Float32Array(await residual.read(want.length)), want, tolerance);
+  });
+  await fc.assert(agrees, { numRuns: 25 });
+});
+
+test("partials are added in rank order", async ({ device }) => {
+  // 1 + 2^25 - 2^25 is 0 in f32 in this order, and 1 in any order that adds the large ones first.
+  const values = [1, 2 ** 25, -(2 ** 25)].flatMap((value) => [value, value, value, value]);
+  const tensor = device.upload(Float32Array.from(values), [12]);
+  const residual = device.empty([1, 4]);
+  await device.run((rec) => {
+    addPartials(rec, { partials: { tensor, count: 3, strideElements: 4 }, residual });
+  }, liveRows(1));
+  expect([...(await device.read(residual))]).toEqual([0, 0, 0, 0]);
+});
+
+test("sumResidualNorm names what does not fit", ({ device }) => {
+  const [residual, out] = [device.empty([2, 8]), device.empty([2, 8])];
+  const record =
+    (count: number, numWeights: number): (() => unknown) =>
+    () =>
+      device.record((rec) => {
+        const partials = { tensor: residual, count, strideElements: 16 };
+        sumResidualNorm(rec, { partials, residual, weight: device.empty([numWeights]), out, eps: 0 });
+      });
+  expect(record(1, 7)).toThrow("weight: expected [8], got [7]");
+  expect(record(2, 8)).toThrow("partials: expected 32 elements");
+});
+
+test("normLanes is a power of two, few on software", ({ device }) => {
+  const hardware = { ...device.info, isSoftware: false };
+  const lanes = [8, 256, 1000, 2048, 8192].map((hidden) => normLanes(hidden, hardware));
+  expect(lanes).toEqual([32, 64, 256, 256, 256]);
+  expect(normLanes(2048, { ...hardware, isSoftware: true })).toBe(8);
+});
