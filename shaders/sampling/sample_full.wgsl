@@ -62,7 +62,7 @@ fn surviving_weights(keys: vec4u, inverted: vec4u, from_these: Survivors) -> vec
   let gaps = key_values(max(keys, vec4u(NEG_INF_KEY + 1u))) - key_value(from_these.top_key);
   var weights = exp(max(gaps / from_these.temperature, vec4f(-200.0)));
   weights = select(weights, vec4f(1.0), keys == vec4u(from_these.top_key));
-  let passes = above & (keys > vec4u(NEG_INF_KEY)) & (weights >= vec4f(0.0));
+  let passes = above & (keys > vec4u(NEG_INF_KEY)) & (weights >= vec4f(from_these.min_p));
   return select(vec4f(), weights, passes);
 }
 

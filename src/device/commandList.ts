@@ -109,6 +109,31 @@ export class CommandList {
     this.#device.check();
   }
 
+  /**
+   * Dispatches every pipeline that the device has not run yet, with no workgroups: nothing is read or
+   * written. Some drivers (lavapipe) compile to machine code at the first dispatch, seconds for a model:
+   * time that would count as the first token's, and against the deadline of ranks that wait.
+   */
+  async warmUp(progress?: (label: string) => void): Promise<void> {
+    const { gpu, pipelines } = this.#device;
+    // Indirect, as Dawn warns of counts that are zero; a new buffer holds zeros.
+    const noWorkgroups = gpu.createBuffer({ label: "no workgroups", size: 12, usage: 0x0100 });
+    for (const { launch, pipeline, bindGroup } of this.#segments.flatMap((s) => s.launches)) {
+      if (!pipelines.claimWarmUp(launch.pipeline)) continue;
+      const encoder = gpu.createCommandEncoder({ label: `warm up ${launch.label}` });
+      const pass = encoder.beginComputePass();
+      pass.setBindGroup(1, this.#liveGroup);
+      pass.setPipeline(pipeline);
+      pass.setBindGroup(0, bindGroup);
+      pass.dispatchWorkgroupsIndirect(noWorkgroups, 0);
+      pass.end();
+      gpu.queue.submit([encoder.finish()]);
+      await this.#device.idle();
+      progress?.(launch.label);
+    }
+    noWorkgroups.destroy();
+  }
+
   destroy(): void {
     for (const buffer of this.#buffers) buffer.destroy();
     for (const { hostOp } of this.#segments) hostOp?.destroy();

@@ -29,6 +29,7 @@ export class PipelineCache {
   readonly #liveLayout: GPUBindGroupLayout;
   readonly #entries = new Map<string, PipelineEntry>();
   readonly #layouts = new Map<string, GPUBindGroupLayout>();
+  readonly #warm = new WeakSet<PipelineEntry>();
   /** Pipelines asked for so far. */
   numPipelines = 0;
 
@@ -46,6 +47,13 @@ export class PipelineCache {
     this.#entries.set(key, entry);
     this.numPipelines += 1;
     return entry;
+  }
+
+  /** True once for each pipeline: for whoever dispatches it first (CommandList.warmUp). */
+  claimWarmUp(entry: PipelineEntry): boolean {
+    const isCold = !this.#warm.has(entry);
+    this.#warm.add(entry);
+    return isCold;
   }
 
   /** Waits until every pipeline asked for so far is compiled. */

@@ -25,7 +25,8 @@ export const convert: Kernel<ConvertArgs> = defineKernel<ConvertArgs>({
   launch: ({ from, to }, adapter) => {
     expectDType("from", from, ["f32", "f16", "bf16"]);
     expectDType("to", to, ["f32", "f16", "bf16"]);
-    if (from.dtype === to.dtype) throw new ShapeError(`to: expected another dtype than ${to.dtype}`);
+    if (from.dtype === to.dtype)
+      throw new ShapeError(`to: expected another dtype than ${to.dtype}`);
     if (from.numElements % 2 !== 0 || from.numElements !== to.numElements) {
       throw new ShapeError(
         `to: expected as many elements as from, and an even number, got ${to.numElements} and ${from.numElements}`,

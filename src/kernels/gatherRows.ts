@@ -20,7 +20,8 @@ export const gatherRows: Kernel<GatherRowsArgs> = defineKernel<GatherRowsArgs>({
     const [numOut = 0] = out.shape;
     expectShape("out", out, [numOut, hidden]);
     expectDType("indices", indices, ["u32"]);
-    if (hidden % 4 !== 0) throw new ShapeError(`x: expected rows of a multiple of 4, got ${hidden}`);
+    if (hidden % 4 !== 0)
+      throw new ShapeError(`x: expected rows of a multiple of 4, got ${hidden}`);
     if (indices.numElements < numOut) {
       throw new ShapeError(`indices: expected ${numOut} or more, got ${indices.numElements}`);
     }

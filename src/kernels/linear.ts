@@ -78,8 +78,7 @@ const launchPart: Kernel<PartArgs> = defineKernel<PartArgs>({
     `lib/weights_${part.tensor.dtype}.wgsl`,
     ...variantSources(choice.variant),
   ],
-  prelude: ({ choice: { variant } }) =>
-    needsSubgroups(variant) ? "enable subgroups;" : "",
+  prelude: ({ choice: { variant } }) => (needsSubgroups(variant) ? "enable subgroups;" : ""),
   overrides: ({ choice: { variant } }) =>
     variant.kind === "gemm" ? {} : { WG_SIZE: variant.workgroupSize },
   launch: describeLaunch,
@@ -101,7 +100,8 @@ function describeLaunch(args: PartArgs, adapter: AdapterInfo): KernelLaunch {
   const { variant, minRows, maxRows } = choice;
   const isSwiglu = args.activation === "swiglu";
   const [numRows = 0] = part.tensor.shape;
-  const reach = variant.kind === "gemm" ? reachOfGemm(numRows) : reachOfGemv(numRows, variant, adapter);
+  const reach =
+    variant.kind === "gemm" ? reachOfGemm(numRows) : reachOfGemv(numRows, variant, adapter);
   return {
     params: pack(
       u32(isSwiglu ? numRows / 2 : numRows),

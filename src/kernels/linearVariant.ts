@@ -93,7 +93,7 @@ export function needsSubgroups(variant: LinearVariant): boolean {
 
 function softwareChoices({ hasSubgroups, subgroupMinSize }: LinearAdapter): LinearChoice[] {
   const activations = hasSubgroups && subgroupMinSize >= 4 ? "broadcast" : "load";
-  const alone = { kind: "gemv", workgroupSize: 16, rowSum: "alone", activations } as const;
+  const alone = { kind: "gemv", workgroupSize: 32, rowSum: "alone", activations } as const;
   return [
     { variant: { ...alone, tokens: 1 }, minRows: 1, maxRows: 1 },
     { variant: { ...alone, tokens: 4 }, minRows: 2, maxRows: Infinity },

@@ -84,17 +84,23 @@ export class ModelRunner {
     return [...SMALL_CLASSES.filter((tokens) => tokens < maxNumBatchedTokens), maxNumBatchedTokens];
   }
 
-  /** Records every token class; their pipelines start compiling in parallel. */
+  /** Records every token class; their pipelines compile in parallel and are dispatched once. */
   async compile(progress?: (done: number, total: number) => void): Promise<void> {
     const recorders = this.tokenClasses.map((capacity) => ({
       capacity,
       recorder: this.#record(capacity, "samples"),
     }));
-    await this.#device.pipelines.ready(progress);
+    const { pipelines } = this.#device;
+    const total = pipelines.numPipelines;
+    let numSteps = 0; // two a pipeline: WebGPU compiles it, then the driver, at its first dispatch
+    const advance = (): void => progress?.(Math.floor(++numSteps / 2), total);
+    await pipelines.ready(advance);
     for (const { capacity, recorder } of recorders) {
       const list = await this.#device.finish(recorder, this.#spec.run.maxInFlight);
+      await list.warmUp(advance);
       this.#lists.set(capacity, list);
     }
+    progress?.(total, total); // pipelines of the loader were warm
   }
 
   /** Bytes of temporary tensors over all lists. */
@@ -136,6 +142,7 @@ export class ModelRunner {
       const capacity = this.#tapCapacity();
       const list = await this.#device.finish(this.#record(capacity, "tokens", sink));
       try {
+        await list.warmUp();
         for (let begin = 0; begin < tokenIds.length; begin += capacity) {
           await this.#replayChunk(list, capacity, tokenIds.slice(begin, begin + capacity), begin);
         }

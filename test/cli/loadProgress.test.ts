@@ -54,6 +54,17 @@ test("a log gets a line every 5 seconds and one with the end of each phase", () 
   );
 });
 
+test("what was said is not said again", () => {
+  const stderr = new CapturedOutput();
+  let nowMs = 0;
+  const { events, stop } = showLoading(stderr, false, () => nowMs);
+  events.onProgress?.(weights(0, 1));
+  nowMs = 6000;
+  events.onProgress?.(weights(0, 4));
+  stop();
+  expect(stderr.text).toBe("Loading weights: 4.0/4.0 MB\n");
+});
+
 test("nothing is shown when quiet, or after the end", () => {
   const stderr = new CapturedOutput();
   const quiet = showLoading(stderr, true).events;

@@ -34,7 +34,21 @@ async function convertOnGpu(
   return await out.read();
 }
 
-const edges = [0, -0, 1, -1, 65504, 65519.99, 65520, 1e-8, 2 ** -24, 2 ** -25, 3 * 2 ** -26, 6e-5, 2 ** -14]
+const edges = [
+  0,
+  -0,
+  1,
+  -1,
+  65504,
+  65519.99,
+  65520,
+  1e-8,
+  2 ** -24,
+  2 ** -25,
+  3 * 2 ** -26,
+  6e-5,
+  2 ** -14,
+]
   .concat([1 + 2 ** -11, 1 + 3 * 2 ** -11, 1 + 2 ** -8, 1 + 3 * 2 ** -9, 3.4e38, 1e-40, Infinity])
   .concat([-Infinity, Number.NaN]);
 const pairs = fc

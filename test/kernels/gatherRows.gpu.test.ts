@@ -22,9 +22,12 @@ test("gatherRows copies the rows of the live samples", async ({ device }) => {
     const out = guarded(device, [maxSamples, hidden]);
     const xGpu = device.upload(x, [numRows, hidden]);
     const indicesGpu = device.upload(table, [maxSamples], "u32");
-    await device.run((rec) => {
-      gatherRows(rec, { x: xGpu, indices: indicesGpu, out: out.tensor });
-    }, liveRows(numRows, { numSamples: picks.length }));
+    await device.run(
+      (rec) => {
+        gatherRows(rec, { x: xGpu, indices: indicesGpu, out: out.tensor });
+      },
+      liveRows(numRows, { numSamples: picks.length }),
+    );
     const want = indices.flatMap((row) => [...x.subarray(row * hidden, (row + 1) * hidden)]);
     expect([...new Float32Array(await out.read(want.length))]).toEqual(want);
   });

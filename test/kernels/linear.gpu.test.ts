@@ -49,10 +49,16 @@ async function runCase(device: Device, c: Case, choices?: readonly LinearChoice[
   const outFeatures = isSwiglu ? 2 * numOutputs : numOutputs;
   const capacity = numTokens + c.spareRows;
   const x = randomF32(numTokens * inFeatures, seed);
-  const scaled = randomF32(outFeatures * inFeatures, seed + 1).map((v) => v / Math.sqrt(inFeatures));
+  const scaled = randomF32(outFeatures * inFeatures, seed + 1).map(
+    (v) => v / Math.sqrt(inFeatures),
+  );
   const { bits, values } = encodeWeights(scaled, dtype);
   const biasValues = randomF32(outFeatures, seed + 2);
-  const borders = [0, ...(c.firstPart > 0 && c.firstPart < numOutputs ? [c.firstPart] : []), numOutputs];
+  const borders = [
+    0,
+    ...(c.firstPart > 0 && c.firstPart < numOutputs ? [c.firstPart] : []),
+    numOutputs,
+  ];
   const weight: LinearWeight = {
     outFeatures,
     inFeatures,
@@ -63,7 +69,10 @@ async function runCase(device: Device, c: Case, choices?: readonly LinearChoice[
       partRows.forEach((row, at) => {
         data.set(bits.subarray(row * inFeatures, (row + 1) * inFeatures), at * inFeatures);
       });
-      return { tensor: device.upload(data, [partRows.length, inFeatures], dtype), outOffset: begin };
+      return {
+        tensor: device.upload(data, [partRows.length, inFeatures], dtype),
+        outOffset: begin,
+      };
     }),
   };
   const xGpu = guarded(device, [capacity, inFeatures]).tensor; // rows past the live ones are not zeros
@@ -142,7 +151,11 @@ test("linear spreads more workgroups than one dimension holds", async ({ device 
 
 test("linear names what does not fit", ({ device }) => {
   const tensor = device.empty([6, 16], "bf16");
-  const weight: LinearWeight = { parts: [{ tensor, outOffset: 0 }], outFeatures: 6, inFeatures: 16 };
+  const weight: LinearWeight = {
+    parts: [{ tensor, outOffset: 0 }],
+    outFeatures: 6,
+    inFeatures: 16,
+  };
   const record = (args: Partial<LinearArgs>): (() => unknown) => {
     const [x, out] = [device.empty([2, 16]), device.empty([2, 6])];
     return () =>
@@ -153,5 +166,7 @@ test("linear names what does not fit", ({ device }) => {
   expect(record({ x: device.empty([2, 24]) })).toThrow("x: expected [2, 16], got [2, 24]");
   expect(record({ out: device.empty([2, 5]) })).toThrow("out: expected [capacity, 6 or more]");
   expect(record({ bias: device.empty([3]) })).toThrow("bias: expected [6], got [3]");
-  expect(record({ weight: { ...weight, outFeatures: 5 } })).toThrow("expected 5 rows over its parts, got 6");
+  expect(record({ weight: { ...weight, outFeatures: 5 } })).toThrow(
+    "expected 5 rows over its parts, got 6",
+  );
 });

@@ -22,15 +22,15 @@ function describe({ variant, minRows, maxRows }: LinearChoice): string {
 }
 
 const table: [name: string, LinearAdapter, capacity: number, inFeatures: number, string[]][] = [
-  ["lavapipe decode", lavapipe, 1, 256, ["gemv 1 x 16 alone broadcast 1-1"]],
+  ["lavapipe decode", lavapipe, 1, 256, ["gemv 1 x 32 alone broadcast 1-1"]],
   [
     "SwiftShader prefill",
     swiftShader,
     512,
     256,
-    ["gemv 1 x 16 alone broadcast 1-1", "gemv 4 x 16 alone broadcast 2-"],
+    ["gemv 1 x 32 alone broadcast 1-1", "gemv 4 x 32 alone broadcast 2-"],
   ],
-  ["software without subgroups", plainSoftware, 1, 256, ["gemv 1 x 16 alone load 1-1"]],
+  ["software without subgroups", plainSoftware, 1, 256, ["gemv 1 x 32 alone load 1-1"]],
   ["Llama 1B decode", nvidia, 1, 2048, ["gemv 1 x 64 subgroup load 1-1"]],
   [
     "Llama 1B prefill",

@@ -97,7 +97,13 @@ test("sumResidualNorm names what does not fit", ({ device }) => {
     () =>
       device.record((rec) => {
         const partials = { tensor: residual, count, strideElements: 16 };
-        sumResidualNorm(rec, { partials, residual, weight: device.empty([numWeights]), out, eps: 0 });
+        sumResidualNorm(rec, {
+          partials,
+          residual,
+          weight: device.empty([numWeights]),
+          out,
+          eps: 0,
+        });
       });
   expect(record(1, 7)).toThrow("weight: expected [8], got [7]");
   expect(record(2, 8)).toThrow("partials: expected 32 elements");
