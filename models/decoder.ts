@@ -112,10 +112,12 @@ export class Decoder {
     }
     const [maxSamples = 0] = inputs.sampleRows.shape;
     const numRows = Math.min(capacity, maxSamples);
-    // One row is its own sample: no gather where a step has one token.
-    const selected =
-      numRows === 1 ? normed : rec.alloc("sampled rows", [numRows, this.#parts.hiddenSize]);
-    if (numRows > 1) gatherRows(rec, { x: normed, indices: inputs.sampleRows, out: selected });
+    // The row of a step of one token is its own sample; of more tokens, one may be the sample.
+    const isAlone = capacity === 1;
+    const selected = isAlone
+      ? normed
+      : rec.alloc("sampled rows", [numRows, this.#parts.hiddenSize]);
+    if (!isAlone) gatherRows(rec, { x: normed, indices: inputs.sampleRows, out: selected });
     const logits = rec.alloc("logits", [numRows, numVocab]);
     this.#lmHead.forward(context, selected, logits, "samples");
     return logits;

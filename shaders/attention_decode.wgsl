@@ -15,7 +15,7 @@
 const PARTS = LANES / QUADS; // lanes that share a quad of the values
 
 struct Params {
-  num_heads: u32, num_kv_heads: u32, max_blocks: u32, sliding_window: u32, scale: f32,
+  num_heads: u32, num_kv_heads: u32, max_blocks: u32, sliding_window: u32, scale: f32, num_quads: u32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> q: array<vec4f>;

@@ -54,7 +54,7 @@ fn load_queries(task: Task, lane: u32) {
   }
 }
 
-// TURNS, but unknown to compilers
+// TURNS, but not a constant: lavapipe would unroll every loop over it and compile for seconds.
 fn num_turns() -> u32 { return (params.num_quads * 4u / WORD_SIZE + LANES - 1u) / LANES; }
 
 // The lane's words of four rows.

@@ -17,7 +17,7 @@ const ROWS = TILE_Q / ROW_GROUPS;         // output rows a lane accumulates
 const KEY_ROWS = TILE_Q / KEY_ROW_GROUPS; // rows a lane scores against its key
 
 struct Params {
-  num_heads: u32, num_kv_heads: u32, max_blocks: u32, sliding_window: u32, scale: f32,
+  num_heads: u32, num_kv_heads: u32, max_blocks: u32, sliding_window: u32, scale: f32, num_quads: u32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> q: array<vec4f>;
@@ -91,11 +91,11 @@ fn update_tops(lane: u32) {
   }
 }
 
-// A masked score weighs 0 even while its row has seen no key, where e^(score - top) would be 1.
+// A row that has seen no key yet weighs masked ones by e^0; at its first key, its own at the
+// latest, its shrink is e^(NO_KEY - top) = 0 and forgets them.
 fn weigh(lane: u32) {
   for (var i = lane; i < TILE_Q * TILE_K; i += LANES) {
-    let score = weights[i];
-    weights[i] = select(exp(score - tops[i / TILE_K]), 0.0, score == NO_KEY);
+    weights[i] = exp(weights[i] - tops[i / TILE_K]);
   }
 }
 

@@ -2,6 +2,7 @@
 //
 // A lane takes four query tokens and keeps their queries and values to itself: all lanes read the
 // same keys, which a CPU loads once and spreads over its vector, and nothing needs a barrier.
+// Loops end at params.num_quads, not QUADS, because lavapipe would unroll them and compile for seconds.
 //
 // Shapes, dispatch, accuracy   as attention_prefill
 // Prelude   const QUADS = head_dim / 4, GROUP = num_heads / num_kv_heads, TILE_Q
@@ -58,11 +59,6 @@ fn mask(scores: vec4f, key: u32, visible_from: vec4u, seen: vec4u) -> vec4f {
   return select(vec4f(NO_KEY), scores, (vec4u(key) >= visible_from) & (vec4u(key) <= seen));
 }
 
-// A masked key weighs 0 even while its row has seen no key, where e^(score - top) would be 1.
-fn weigh(scores: vec4f, top: vec4f) -> vec4f {
-  return select(exp(scores - top), vec4f(), scores == vec4f(NO_KEY));
-}
-
 @compute @workgroup_size(TILE_Q / 4u)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
   let head = group.x;
@@ -93,7 +89,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     let c = mask(scores[2], first + 2u, visible_from, seen);
     let d = mask(scores[3], first + 3u, visible_from, seen);
     let new_top = max(top, max(max(a, b), max(c, d)));
-    let weights = mat4x4f(weigh(a, new_top), weigh(b, new_top), weigh(c, new_top), weigh(d, new_top));
+    // A row that has seen no key yet weighs masked ones by e^0; at its first key, its own at the
+    // latest, shrink is e^(NO_KEY - top) = 0 and forgets them.
+    let weights = mat4x4f(exp(a - new_top), exp(b - new_top), exp(c - new_top), exp(d - new_top));
     let shrink = exp(top - new_top);
     top = new_top;
     sum = sum * shrink + weights * vec4f(1.0);

@@ -1,10 +1,10 @@
 // row_sum_subgroup: the lanes of a workgroup add up their sums by subgroup, then over subgroups in
-// order. Right for any subgroup size and any assignment of lanes to subgroups.
+// order. Right for any subgroup size (4 is WebGPU's least) and any assignment of lanes to subgroups.
 // Needs     lib/place_subgroup.wgsl; override WG_SIZE of at least 4 * TOKENS; struct Sums,
 //           token_of; uniform control flow
 const VALUES = 4u * TOKENS;
 override LANES_PER_GROUP = WG_SIZE;
-var<workgroup> partials: array<f32, VALUES * WG_SIZE>; // [num_subgroups, VALUES]
+var<workgroup> partials: array<f32, VALUES * WG_SIZE / 4u>; // [num_subgroups, VALUES]
 var<workgroup> totals: array<f32, VALUES>; // [TOKENS, 4 rows]
 
 fn lane_of_group(place: Place) -> u32 { return place.lane; }

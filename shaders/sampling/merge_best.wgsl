@@ -1,6 +1,7 @@
 // merge_best: the best candidate of several slices of the vocabulary.
-// Needs     override WG_SIZE, a power of two; `lists` and `params.num_lists`, `params.max_samples` of
-//           the including kernel; lib/sort_key.wgsl, lib/block_best.wgsl, sampling/candidate_list.wgsl
+// Needs     override WG_SIZE, a power of two; `lists` and `params.num_lists`, `params.max_samples`,
+//           `params.lanes` of the including kernel; lib/sort_key.wgsl, lib/block_best.wgsl,
+//           sampling/candidate_list.wgsl
 const NO_PAIR = vec2u(NEG_INF_KEY, NO_TOKEN);
 
 fn entry_of(list: u32, sample: u32, index: u32) -> vec2u {

@@ -1,12 +1,13 @@
 // merge_lists: the candidates of several slices of the vocabulary as one list.
-// Needs     override WG_SIZE, a power of two, at least 64; what sampling/merge_best.wgsl needs, and
-//           that; lib/block_sum.wgsl, lib/bitonic64.wgsl, sampling/sampling_row.wgsl
+// Needs     override WG_SIZE, a power of two, at least 64; params.lanes = WG_SIZE;
+//           sampling/merge_best.wgsl and what that needs; lib/block_sum.wgsl, lib/bitonic64.wgsl,
+//           sampling/sampling_row.wgsl
 
 // The first 64 entries of all lists, one each in lanes 0 to 63. Two sorted lists, one of them
 // reversed, give the 64 firsts of both lane by lane, as a bitonic sequence. Groups of 64 lanes fold
 // every so-manieth list, then the groups are folded. Called in uniform control flow.
 fn merged_entry(sample: u32, lane: u32) -> vec2u {
-  let num_groups = WG_SIZE / MAX_CANDIDATES;
+  let num_groups = params.lanes / MAX_CANDIDATES;
   let reversed = MAX_CANDIDATES - 1u - lane % MAX_CANDIDATES;
   var mine = NO_PAIR;
   for (var first = 0u; first < params.num_lists; first += num_groups) {

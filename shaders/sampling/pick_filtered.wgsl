@@ -13,7 +13,7 @@ override WG_SIZE: u32 = 256; // lanes a workgroup; power of two, at least 64
 // cannot leave a row without a token.
 override HOST_DECIDES: bool = false;
 
-struct Params { num_lists: u32, max_samples: u32 }
+struct Params { num_lists: u32, max_samples: u32, lanes: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> rows: array<u32>;
 @group(0) @binding(2) var<storage, read> lists: array<u32>;

@@ -13,7 +13,7 @@
 //           sampling/sampling_row.wgsl, sampling/candidate_list.wgsl
 override WG_SIZE: u32 = 256; // lanes a workgroup; power of two, at least 64
 
-struct Params { num_vocab: u32, first_token_id: u32, max_samples: u32, chunk: u32 }
+struct Params { num_vocab: u32, first_token_id: u32, max_samples: u32, chunk: u32, lanes: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> logits: array<u32>;
 @group(0) @binding(2) var<storage, read> rows: array<u32>;
@@ -35,7 +35,9 @@ struct Threshold { value: vec2u, mask: vec2u }
 fn choose_bin(wanted: u32, lane: u32) -> vec3u {
   if (lane < DIGITS / NUM_BINS_A_SUM) {
     var sum = 0u;
-    for (var i = 0u; i < NUM_BINS_A_SUM; i += 1u) { sum += atomicLoad(&histogram[lane * NUM_BINS_A_SUM + i]); }
+    for (var i = 0u; i < NUM_BINS_A_SUM; i += 1u) {
+      sum += atomicLoad(&histogram[lane * NUM_BINS_A_SUM + i]);
+    }
     bin_sums[lane] = sum;
   }
   workgroupBarrier();

@@ -12,11 +12,11 @@
 //           sampled_ids: [max_samples] u32    last_token: [max_seqs] u32
 // Dispatch  (num_samples, 1, 1): one workgroup a sample
 // Accuracy  as pick_filtered.wgsl
-// Includes  lib/sort_key.wgsl, lib/random.wgsl, lib/block_best.wgsl, lib/block_sum.wgsl,
+// Includes  lib/sort_key.wgsl, lib/random.wgsl, lib/block_best.wgsl,
 //           sampling/sampling_row.wgsl
 override WG_SIZE: u32 = 256; // lanes a workgroup; power of two
 
-struct Params { vocab: u32, num_rows: u32 }
+struct Params { vocab: u32, num_rows: u32, lanes: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> logits: array<u32>;
 @group(0) @binding(2) var<storage, read> rows: array<u32>;
@@ -66,27 +66,40 @@ fn surviving_weights(keys: vec4u, inverted: vec4u, from_these: Survivors) -> vec
   return select(vec4f(), weights, passes);
 }
 
-var<workgroup> sum4_partials: array<vec4f, WG_SIZE / 2u>;
+// Sums over the survivors with a digit of at least 0, 1, 2, 3 and of at least 4, 5, 6, 7.
+struct DigitSums { low: vec4f, high: vec4f }
+var<workgroup> digit_partials: array<DigitSums, WG_SIZE / 2u>;
 
-// block_sum for four numbers, in half the memory.
-fn block_sum4(value: vec4f, lane: u32) -> vec4f {
-  let half = WG_SIZE / 2u;
-  if (lane >= half) { sum4_partials[lane - half] = value; }
+// block_sum for eight numbers, in half the memory.
+fn block_digit_sums(value: DigitSums, lane: u32) -> DigitSums {
+  let half = params.lanes / 2u;
+  if (lane >= half) { digit_partials[lane - half] = value; }
   workgroupBarrier();
-  if (lane < half) { sum4_partials[lane] += value; }
+  if (lane < half) {
+    digit_partials[lane].low += value.low;
+    digit_partials[lane].high += value.high;
+  }
   workgroupBarrier();
   for (var step = half / 2u; step > 0u; step /= 2u) {
-    if (lane < step) { sum4_partials[lane] += sum4_partials[lane + step]; }
+    if (lane < step) {
+      digit_partials[lane].low += digit_partials[lane + step].low;
+      digit_partials[lane].high += digit_partials[lane + step].high;
+    }
     workgroupBarrier();
   }
-  let sum = sum4_partials[0];
+  let sums = digit_partials[0];
   workgroupBarrier();
-  return sum;
+  return sums;
 }
 
 // The largest threshold such that the survivors at or above it hold `wanted` (a share of all they
 // hold, by mass), with what those above it hold and those on it.
 struct Found { threshold: u32, above: f32, on: f32, wanted: f32 }
+
+fn sum_from(sums: DigitSums, digit: u32) -> f32 {
+  if (digit > 7u) { return 0.0; }
+  return select(sums.low[digit & 3u], sums.high[digit & 3u], digit > 3u);
+}
 
 // By key, or, among the tokens of the key least.x, by inverted id. Called in uniform control flow.
 fn search(kind: u32, by_id: bool, wanted: f32, among: Survivors, lane: u32) -> Found {
@@ -96,8 +109,7 @@ fn search(kind: u32, by_id: bool, wanted: f32, among: Survivors, lane: u32) -> F
   let first_shift = select(30u, 21u, by_id);
   for (var low_bits = first_shift + 3u; low_bits > 0u; low_bits -= 3u) {
     let shift = low_bits - 3u;
-    var low = vec4f(); // sums over digits >= 0, 1, 2, 3
-    var high = vec4f(); // ... >= 4, 5, 6, 7
+    var sums = DigitSums(vec4f(), vec4f());
     for (var base = lane; base < params.vocab; base += 4u * WG_SIZE) {
       let ids = lane_ids(base);
       let inverted = MAX_INDEX - ids;
@@ -110,29 +122,30 @@ fn search(kind: u32, by_id: bool, wanted: f32, among: Survivors, lane: u32) -> F
       if (kind == BY_COUNT) { parts = select(vec4f(), vec4f(1.0), parts > vec4f()); }
       parts = select(vec4f(), parts, in_bin);
       let digits = (searched >> vec4u(shift)) & vec4u(7u);
-      low += vec4f(
+      sums.low += vec4f(
         dot(parts, vec4f(1.0)),
         dot(parts, vec4f(digits >= vec4u(1u))),
         dot(parts, vec4f(digits >= vec4u(2u))),
         dot(parts, vec4f(digits >= vec4u(3u))),
       );
-      high += vec4f(
+      sums.high += vec4f(
         dot(parts, vec4f(digits >= vec4u(4u))),
         dot(parts, vec4f(digits >= vec4u(5u))),
         dot(parts, vec4f(digits >= vec4u(6u))),
         dot(parts, vec4f(digits >= vec4u(7u))),
       );
     }
-    low = block_sum4(low, lane);
-    high = block_sum4(high, lane);
-    if (kind == BY_MASS && shift == first_shift) { found.wanted = wanted * low.x; }
-    var sums = array<f32, 9>(low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w, 0.0);
+    sums = block_digit_sums(sums, lane);
+    if (kind == BY_MASS && shift == first_shift) { found.wanted = wanted * sums.low.x; }
     var digit = 7u;
-    while (digit > 0u && !(sums[digit] > 0.0 && found.above + sums[digit] >= found.wanted)) {
+    var from_digit = sum_from(sums, digit);
+    while (digit > 0u && !(from_digit > 0.0 && found.above + from_digit >= found.wanted)) {
       digit -= 1u;
+      from_digit = sum_from(sums, digit);
     }
-    found.above += sums[digit + 1u];
-    found.on = sums[digit] - sums[digit + 1u];
+    let beyond = sum_from(sums, digit + 1u);
+    found.on = from_digit - beyond;
+    found.above += beyond;
     found.threshold |= digit << shift;
     mask |= 7u << shift;
   }
@@ -201,17 +214,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
   }
 
   var best = vec2u(NEG_INF_KEY, select(NO_TOKEN, 0u, top_key == NEG_INF_KEY)); // no logit at all: id 0
-  for (var base = lane; base < params.vocab; base += 4u * WG_SIZE) {
-    let ids = lane_ids(base);
-    let keys = load_keys(start, ids);
-    let weights = surviving_weights(keys, MAX_INDEX - ids, survivors);
-    if (!any(weights > vec4f())) { continue; }
-    for (var j = 0u; j < 4u; j += 1u) {
-      if (weights[j] <= 0.0) { continue; }
-      let noise = token_noise(rows[row + ROW_SEED], rows[row + ROW_POSITION], ids[j]);
-      let scored = vec2u(draw_key(keys[j], temperature, noise), ids[j]);
-      if (precedes(scored, best)) { best = scored; }
-    }
+  for (var id = lane; id < params.vocab; id += WG_SIZE) {
+    let key = sort_key(logits[start + id]);
+    let is_below = precedes(vec2u(survivors.least.x, MAX_INDEX - survivors.least.y), vec2u(key, id));
+    let weight = relative_weight(key, top_key, temperature);
+    if (is_below || weight <= 0.0 || weight < min_p) { continue; }
+    let noise = token_noise(rows[row + ROW_SEED], rows[row + ROW_POSITION], id);
+    let scored = vec2u(draw_key(key, temperature, noise), id);
+    if (precedes(scored, best)) { best = scored; }
   }
   best = block_best(best, lane);
   if (lane == 0u) {

@@ -8,6 +8,7 @@ import { addDevices } from "./devices.ts";
 import { addGenerate } from "./generate.ts";
 import { repositoryFolder } from "./launcher/dependencies.ts";
 import { addLogits } from "./logits.ts";
+import { addServe } from "./serve.ts";
 import { addVerify } from "./verify.ts";
 
 const EXAMPLES = `
@@ -45,7 +46,7 @@ export function createProgram(context: CommandContext): Command {
     })
     .configureHelp({ visibleOptions, commandUsage, subcommandTerm })
     .addHelpText("after", EXAMPLES);
-  for (const add of [addGenerate, addDevices, addVerify, addLogits, addBench]) {
+  for (const add of [addGenerate, addServe, addDevices, addVerify, addLogits, addBench]) {
     add(program, context);
   }
   return program;

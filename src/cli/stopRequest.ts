@@ -4,7 +4,7 @@ import type { Streams } from "./context.ts";
 
 type StopSignal = "SIGINT" | "SIGTERM";
 
-/** What runs guarded has this long to end; then the process is killed, so that nothing hangs. */
+/** What runs guarded has this long to end, unless it says more; then the process is killed, so that nothing hangs. */
 const GRACE_MS = 10_000;
 
 /**
@@ -18,6 +18,7 @@ export class StopRequest {
   readonly #controller = new AbortController();
   readonly #release: (() => void)[] = [];
   #numGuarded = 0;
+  #graceMs = GRACE_MS;
   #exitCode: number | undefined;
   #failure: Error | undefined;
 
@@ -47,9 +48,10 @@ export class StopRequest {
     return this.#failure;
   }
 
-  /** Runs work that ends soon after `signal` is aborted. */
-  async guard<T>(work: () => Promise<T>): Promise<T> {
+  /** Runs work that ends within `graceMs` after `signal` is aborted. */
+  async guard<T>(work: () => Promise<T>, graceMs = GRACE_MS): Promise<T> {
     this.#numGuarded += 1;
+    this.#graceMs = Math.max(this.#graceMs, graceMs);
     try {
       return await work();
     } finally {
@@ -66,7 +68,7 @@ export class StopRequest {
     this.dispose();
     const kill = (): boolean => process.kill(process.pid, signal);
     if (this.#numGuarded === 0) kill();
-    else setTimeout(kill, GRACE_MS).unref();
+    else setTimeout(kill, this.#graceMs).unref();
     this.#stop(128 + constants.signals[signal]);
   }
 

@@ -1,7 +1,7 @@
 /** All-gather: every rank ends with all ranks' parts, in rank order. */
-import { bytesOfArray } from "./floats.ts";
 import type { Operation } from "./operation.ts";
-import { chunkRange, ringAllGather } from "./schedules.ts";
+import { ringAllGather } from "./schedules.ts";
+import { runSchedule, SegmentedData, type SegmentOptions } from "./segments.ts";
 import type { Chunk } from "./transport/transport.ts";
 
 /** Lends every other rank's bytes, in order of arrival; what the one-shot collectives are made of. */
@@ -9,15 +9,17 @@ export async function exchange(
   operation: Operation,
   own: Uint8Array,
   usePart: (from: number, chunk: Chunk) => void,
-  expectedBytes?: number,
+  expectedBytes?: number | ((from: number) => number),
 ): Promise<void> {
+  const expectedOf = (from: number): number | undefined =>
+    typeof expectedBytes === "function" ? expectedBytes(from) : expectedBytes;
   const received = operation.peers.map((from) =>
     operation.recv(
       from,
       (chunk) => {
         usePart(from, chunk);
       },
-      expectedBytes,
+      expectedOf(from),
     ),
   );
   await Promise.all([operation.publish(own), ...received]);
@@ -34,17 +36,13 @@ export async function allGatherOneShot(
   return parts;
 }
 
-/** In place: x holds chunk `rank` (schedules.ts, chunkRange) of this rank, and all chunks afterwards. */
-export async function allGatherRing(operation: Operation, x: Float32Array): Promise<void> {
+/** In place: x holds chunk `rank` (segments.ts, chunkRanges) of this rank, and all chunks afterwards. */
+export async function allGatherRing(
+  operation: Operation,
+  x: Float32Array,
+  options: SegmentOptions = {},
+): Promise<void> {
   const { rank, worldSize } = operation;
-  const chunkBytes = (index: number): Uint8Array => {
-    const { begin, end } = chunkRange(x.length, worldSize, index);
-    return bytesOfArray(x.subarray(begin, end));
-  };
-  for (const { to, sendChunk, from, recvChunk } of ringAllGather(rank, worldSize)) {
-    await Promise.all([
-      operation.recvInto(from, chunkBytes(recvChunk)),
-      operation.send(to, chunkBytes(sendChunk)),
-    ]);
-  }
+  const data = new SegmentedData(x, worldSize, options);
+  await runSchedule(operation, ringAllGather(rank, worldSize), data);
 }

@@ -17,6 +17,18 @@ export interface Reduction {
 /** Live rows of a recorded tensor in this step. */
 export type LiveRows = (live: LiveCounts) => number;
 
+export interface AllToAllTensors {
+  readonly x: Tensor; // [capacity, columns]: rows sorted by the rank that they go to
+  readonly sendRows: Tensor; // [worldSize] u32: how many rows go to each rank
+  /** Most rows that may arrive; more is an error that names both. */
+  readonly maxRows: number;
+}
+
+export interface AllToAllResult {
+  readonly out: Tensor; // [maxRows, columns]: rows from rank 0, then from rank 1, …
+  readonly recvRows: Tensor; // [worldSize] u32: how many rows came from each rank
+}
+
 export interface Communicator {
   /** This rank's number in the group. */
   readonly rank: number;
@@ -31,6 +43,20 @@ export interface Communicator {
     shape: readonly [rows: number, columns: number],
     produce: (partial: Tensor) => void,
   ): Reduction;
+  /**
+   * Sums x [capacity, columns] and leaves this rank the rows chunkRange(rows, worldSize, rank) of it:
+   * [ceil(capacity / worldSize), columns]. With worldSize 1 returns x.
+   */
+  reduceScatter(rec: Recorder, label: string, x: Tensor, rows: LiveRows): Tensor;
+  /**
+   * The other half: x holds this rank's rows chunkRange(rows, worldSize, rank); returns all rows on
+   * every rank, [capacity, columns]. With worldSize 1 returns x.
+   */
+  allGather(rec: Recorder, label: string, x: Tensor, rows: LiveRows, capacity: number): Tensor;
+  /** The live rows of the root's x on every rank, in place. */
+  broadcast(rec: Recorder, label: string, x: Tensor, root: number, rows: LiveRows): void;
+  /** Rows to ranks, as many to each as sendRows says at replay. With worldSize 1 returns x. */
+  allToAll(rec: Recorder, label: string, tensors: AllToAllTensors): AllToAllResult;
   /** Sends the live rows of x to a rank of this group. */
   send(rec: Recorder, label: string, x: Tensor, to: number): void;
   /** Receives the live rows of out from a rank of this group. */
@@ -40,6 +66,8 @@ export interface Communicator {
    * Elsewhere out is not touched and may be left out.
    */
   gather(rec: Recorder, label: string, x: Tensor, root: number, rows: LiveRows, out?: Tensor): void;
+  /** Replay goes on once every rank has come here. */
+  barrier(rec: Recorder, label: string): void;
   /** At once, from inside a running host operation: the root's bytes on every rank. */
   broadcastBytes(bytes: Uint8Array | undefined, root: number): Promise<Uint8Array>;
   /** At once, from inside a running host operation: every rank's bytes on the root, by rank. */

@@ -1,19 +1,27 @@
 /**
  * Collectives on device memory, recorded and run at replay: a hop is GPU, mapped staging, transport,
  * `writeBuffer` (WebGPU has no device-to-device copy). The bytes and the sums on the host are
- * HostCommunicator's.
+ * HostCommunicator's. Tensor dicts, whose shapes a recording cannot know, move at once.
  */
 import { bytesOf } from "../common/dtype.ts";
-import { roundUp } from "../common/math.ts";
-import type { Tensor } from "../device/device.ts";
-import type { HostOpIo } from "../device/launch.ts";
+import { CollectiveError } from "../common/errors.ts";
+import { ceilDiv } from "../common/math.ts";
+import type { Device, Tensor } from "../device/device.ts";
 import { liveBytes } from "../device/liveCounts.ts";
 import type { Recorder } from "../device/recorder.ts";
-import { OFFSET_ALIGNMENT } from "../device/tensor.ts";
-import type { Communicator, LiveRows, Reduction } from "./communicator.ts";
+import { exchange } from "./allGather.ts";
+import type {
+  AllToAllResult,
+  AllToAllTensors,
+  Communicator,
+  LiveRows,
+  Reduction,
+} from "./communicator.ts";
+import { recordHostSum, recordOneShot } from "./deviceAllReduce.ts";
+import { type DeviceDict, downloadDict, uploadDict } from "./deviceTensorDict.ts";
+import { bytesOfArray, floatsOf } from "./floats.ts";
 import type { HostCommunicator } from "./hostCommunicator.ts";
-
-const F32_BYTES = bytesOf("f32");
+import { type ChunkRange, chunkRange } from "./schedules.ts";
 
 export class DeviceCommunicator implements Communicator {
   readonly #host: HostCommunicator;
@@ -42,10 +50,128 @@ export class DeviceCommunicator implements Communicator {
       return { tensor: sum, count: 1, strideElements: sum.numElements };
     }
     // By capacity, not by live rows: all ranks of a list then agree, and a list has one shape.
-    const algorithm = this.#host.allReduceAlgorithm(shape[0] * shape[1] * F32_BYTES);
-    return algorithm === "oneShot"
-      ? this.#oneShot(rec, label, shape, produce)
-      : this.#reduced(rec, label, shape, produce);
+    const algorithm = this.#host.allReduceAlgorithm(shape[0] * shape[1] * bytesOf("f32"));
+    const record = algorithm === "oneShot" ? recordOneShot : recordHostSum;
+    return record(this.#host, rec, { label, shape, produce });
+  }
+
+  reduceScatter(rec: Recorder, label: string, x: Tensor, rows: LiveRows): Tensor {
+    if (this.worldSize === 1) return x;
+    const [capacity = 0, columns = 1] = x.shape;
+    const out = rec.alloc(label, [ceilDiv(capacity, this.worldSize), columns]);
+    const memory = new Float32Array(x.numElements);
+    rec.hostOp({
+      label: `reduceScatter ${label}`,
+      downloads: [x],
+      downloadBytes: (live) => liveBytes(x, rows(live)),
+      uploads: [out],
+      run: async (io) => {
+        const mapped = floatsOf(await io.download(0));
+        const live = memory.subarray(0, mapped.length);
+        live.set(mapped);
+        const chunk = await this.#host.reduceScatter(live, { unit: columns });
+        if (chunk.length > 0) io.upload(out, bytesOfArray(chunk));
+      },
+    });
+    return out;
+  }
+
+  allGather(rec: Recorder, label: string, x: Tensor, rows: LiveRows, capacity: number): Tensor {
+    if (this.worldSize === 1) return x;
+    const [, columns = 1] = x.shape;
+    const out = rec.alloc(label, [capacity, columns], x.dtype);
+    const rowBytes = liveBytes(x, 1);
+    const rowsOf = (total: number, rank: number): ChunkRange =>
+      chunkRange(total, this.worldSize, rank);
+    const sizeOf = (total: number, rank: number): number => {
+      const { begin, end } = rowsOf(total, rank);
+      return (end - begin) * rowBytes;
+    };
+    rec.hostOp({
+      label: `allGather ${label}`,
+      downloads: [x],
+      downloadBytes: (live) => sizeOf(rows(live), this.rank),
+      uploads: [out],
+      run: async (io) => {
+        const total = rows(io.live);
+        const own = await io.download(0);
+        const put = (from: number, part: { bytes: Uint8Array; offset: number }): void => {
+          if (part.bytes.length === 0) return;
+          io.upload(out, part.bytes, rowsOf(total, from).begin * rowBytes + part.offset);
+        };
+        put(this.rank, { bytes: own, offset: 0 });
+        const spec = { name: "allGather", dtype: x.dtype, bytes: total * rowBytes } as const;
+        await this.#host.run(spec, (operation) =>
+          exchange(operation, own, put, (from) => sizeOf(total, from)),
+        );
+      },
+    });
+    return out;
+  }
+
+  broadcast(rec: Recorder, label: string, x: Tensor, root: number, rows: LiveRows): void {
+    if (this.worldSize === 1) return;
+    const isRoot = this.rank === root;
+    rec.hostOp({
+      label: `broadcast ${label}`,
+      downloads: isRoot ? [x] : [],
+      downloadBytes: (live) => liveBytes(x, rows(live)),
+      uploads: isRoot ? [] : [x],
+      run: async (io) => {
+        const bytes = liveBytes(x, rows(io.live));
+        const spec = { name: "broadcast", dtype: x.dtype, root, bytes } as const;
+        const own = isRoot ? await io.download(0) : undefined;
+        await this.#host.run(spec, async (operation) => {
+          if (own !== undefined) await operation.publish(own);
+          else {
+            const put = (part: { bytes: Uint8Array; offset: number }): void => {
+              if (part.bytes.length > 0) io.upload(x, part.bytes, part.offset);
+            };
+            await operation.recv(root, put, bytes);
+          }
+        });
+      },
+    });
+  }
+
+  allToAll(
+    rec: Recorder,
+    label: string,
+    { x, sendRows, maxRows }: AllToAllTensors,
+  ): AllToAllResult {
+    if (this.worldSize === 1) return { out: x, recvRows: sendRows };
+    const [capacity = 0, columns = 1] = x.shape;
+    const out = rec.alloc(label, [maxRows, columns], x.dtype);
+    const recvRows = rec.alloc(`${label} rows`, [this.worldSize], "u32");
+    const rowBytes = liveBytes(x, 1);
+    rec.hostOp({
+      label: `allToAll ${label}`,
+      downloads: [x, sendRows],
+      downloadBytes: (_live, index) => (index === 0 ? x : sendRows).sizeBytes,
+      uploads: [out, recvRows],
+      run: async (io) => {
+        const [bytes, counts] = [await io.download(0), await io.download(1)];
+        const rows = new Uint32Array(counts.buffer, counts.byteOffset, this.worldSize);
+        const parts = await this.#host.allToAll(
+          cutRows(label, bytes, rows, rowBytes, capacity),
+          x.dtype,
+        );
+        const total = parts.reduce((sum, part) => sum + part.length / rowBytes, 0);
+        if (total > maxRows) {
+          throw new CollectiveError(
+            `allToAll ${label}: expected up to ${maxRows} rows, got ${total}`,
+          );
+        }
+        let offset = 0;
+        for (const part of parts) {
+          if (part.length > 0) io.upload(out, part, offset);
+          offset += part.length;
+        }
+        const received = Uint32Array.from(parts, (part) => part.length / rowBytes);
+        io.upload(recvRows, bytesOfArray(received));
+      },
+    });
+    return { out, recvRows };
   }
 
   send(rec: Recorder, label: string, x: Tensor, to: number): void {
@@ -94,6 +220,11 @@ export class DeviceCommunicator implements Communicator {
     });
   }
 
+  barrier(rec: Recorder, label: string): void {
+    if (this.worldSize === 1) return;
+    rec.hostOp({ label: `barrier ${label}`, run: () => this.#host.barrier() });
+  }
+
   broadcastBytes(bytes: Uint8Array | undefined, root: number): Promise<Uint8Array> {
     return this.#host.broadcastBytes(bytes, root);
   }
@@ -102,59 +233,35 @@ export class DeviceCommunicator implements Communicator {
     return this.#host.gather(own, root);
   }
 
-  /** Every rank publishes its partial; each ends with all of them, to be summed in rank order. */
-  #oneShot(
-    rec: Recorder,
-    label: string,
-    [rows, columns]: readonly [number, number],
-    produce: (partial: Tensor) => void,
-  ): Reduction {
-    // each partial starts where a binding may
-    const strideBytes = roundUp(rows * columns * F32_BYTES, OFFSET_ALIGNMENT);
-    const strideElements = strideBytes / F32_BYTES;
-    const partials = rec.alloc(label, [this.worldSize, strideElements]);
-    const own = partials.view([rows, columns], this.rank * strideElements);
-    produce(own);
-    rec.hostOp({
-      label: `allReduce ${label}`,
-      downloads: [own],
-      uploads: [partials],
-      run: async (io) => {
-        await this.#host.exchange(await io.download(0), (from, { bytes, offset }) => {
-          io.upload(partials, bytes, from * strideBytes + offset);
-        });
-      },
-    });
-    return { tensor: partials, count: this.worldSize, strideElements };
+  /** At once: reads the tensors and sends them with the plain values beside them. */
+  async sendTensorDict(device: Device, to: number, dict: DeviceDict): Promise<void> {
+    await this.#host.sendTensorDict(to, await downloadDict(device, dict));
   }
 
-  /** Summed on the host by a ring; each rank ends with the whole sum. */
-  #reduced(
-    rec: Recorder,
-    label: string,
-    shape: readonly [number, number],
-    produce: (partial: Tensor) => void,
-  ): Reduction {
-    const partial = rec.alloc(`${label} partial`, shape);
-    const sum = rec.alloc(label, shape);
-    const host = new Float32Array(partial.numElements);
-    produce(partial);
-    rec.hostOp({
-      label: `allReduce ${label}`,
-      downloads: [partial],
-      uploads: [sum],
-      run: async (io) => {
-        await this.#reduceOnHost(io, host, sum);
-      },
-    });
-    return { tensor: sum, count: 1, strideElements: sum.numElements };
+  /** At once: tensors of the shapes that arrive; `device.free` them. */
+  async recvTensorDict(device: Device, from: number): Promise<DeviceDict> {
+    return uploadDict(device, await this.#host.recvTensorDict(from));
   }
+}
 
-  async #reduceOnHost(io: HostOpIo, host: Float32Array, sum: Tensor): Promise<void> {
-    const mapped = await io.download(0);
-    const live = host.subarray(0, mapped.byteLength / F32_BYTES);
-    live.set(new Float32Array(mapped.buffer, mapped.byteOffset, live.length));
-    await this.#host.allReduce(live, { algorithm: "ring" });
-    io.upload(sum, new Uint8Array(live.buffer, live.byteOffset, live.byteLength));
+/** The runs of rows for each rank, in order. Counts come from the GPU, so they are checked. */
+function cutRows(
+  label: string,
+  bytes: Uint8Array,
+  rows: Uint32Array,
+  rowBytes: number,
+  capacity: number,
+): Uint8Array[] {
+  const total = rows.reduce((sum, count) => sum + count, 0);
+  if (total > capacity) {
+    throw new CollectiveError(
+      `allToAll ${label}: expected up to ${capacity} rows to send, got ${total} in sendRows`,
+    );
   }
+  let begin = 0;
+  return Array.from(rows, (count) => {
+    const part = bytes.subarray(begin * rowBytes, (begin + count) * rowBytes);
+    begin += count;
+    return part;
+  });
 }

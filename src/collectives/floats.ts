@@ -12,7 +12,7 @@ export function floatsOf(bytes: Uint8Array): Float32Array {
   return new Float32Array(aligned.buffer, aligned.byteOffset, aligned.byteLength / 4);
 }
 
-/** Adds arriving chunks of f32 to `target`, from element `begin` on. */
+/** Adds arriving chunks of f32 to `target`, from element `begin` on, straight from the lent view. */
 export class Accumulator {
   readonly #target: Float32Array;
   readonly #begin: number;
@@ -29,8 +29,20 @@ export class Accumulator {
 }
 
 /** target[begin + i] += part[i], each sum rounded to f32 (adding in f64 and rounding once is the same). */
-function addInto(target: Float32Array, begin: number, part: Float32Array): void {
+export function addInto(target: Float32Array, begin: number, part: Float32Array): void {
   for (let i = 0; i < part.length; i++) {
     target[begin + i] = (target[begin + i] ?? 0) + (part[i] ?? 0);
+  }
+}
+
+/** target[begin + i] = base[begin + i] + part[i], for sums whose terms are still lent out. */
+export function addTo(
+  target: Float32Array,
+  base: Float32Array,
+  begin: number,
+  part: Float32Array,
+): void {
+  for (let i = 0; i < part.length; i++) {
+    target[begin + i] = (base[begin + i] ?? 0) + (part[i] ?? 0);
   }
 }

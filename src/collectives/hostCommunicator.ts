@@ -6,33 +6,33 @@
  * first gets the cause, the others a CollectiveAbortedError that quotes it, and the world stays
  * aborted. With worldSize 1 nothing is done, counted or checked.
  */
-import { allGatherOneShot, exchange } from "./allGather.ts";
-import { allReduceOneShot, allReduceRing } from "./allReduce.ts";
+import { allGatherOneShot, allGatherRing, exchange } from "./allGather.ts";
+import { allReduceBy } from "./allReduce.ts";
+import { allToAllBytes } from "./allToAll.ts";
 import { barrierOneShot } from "./barrier.ts";
 import { broadcastBytes, broadcastInto } from "./broadcast.ts";
+import type {
+  CommunicatorOptions,
+  ReduceOptions,
+  ReduceScatterOptions,
+} from "./communicatorOptions.ts";
+import { DebugLog } from "./debugLog.ts";
 import { bytesOfArray, floatsOf } from "./floats.ts";
 import { gatherBytes } from "./gather.ts";
 import type { Operation } from "./operation.ts";
 import { OperationRunner, type OperationSpec } from "./operationRunner.ts";
 import type { ProcessGroup } from "./processGroup.ts";
-import { reduceScatterRing } from "./reduceScatter.ts";
-import { chunkRange } from "./schedules.ts";
+import { reduceScatterOneShot, reduceScatterRing } from "./reduceScatter.ts";
+import { chunkRanges } from "./segments.ts";
 import { recvChunks, sendBytes } from "./sendRecv.ts";
 import type { Algorithm, WireDType } from "./signature.ts";
+import { dictBytes, recvDict, sendDict, type TensorDict } from "./tensorDict.ts";
 import type { Chunk, UseChunk } from "./transport/transport.ts";
-import { chooseAlgorithm } from "./tuning.ts";
+import { type AlgorithmQuery, chooseAlgorithm, requireAlgorithm } from "./tuning.ts";
 import { FlightRecorder } from "./watchdog/flightRecorder.ts";
+import type { WireFormat } from "./wire.ts";
 
-export interface CommunicatorOptions {
-  /** Deadline of one operation. */
-  readonly timeoutMs?: number;
-  /** Shared by the groups of a rank. */
-  readonly recorder?: FlightRecorder;
-}
-
-export interface AllReduceOptions {
-  readonly algorithm?: Algorithm | "auto";
-}
+export type { CommunicatorOptions } from "./communicatorOptions.ts";
 
 export class HostCommunicator {
   readonly group: ProcessGroup;
@@ -41,42 +41,65 @@ export class HostCommunicator {
   readonly name: string;
   readonly recorder: FlightRecorder;
   readonly #runner: OperationRunner;
+  readonly #options: CommunicatorOptions;
+  readonly #debug: DebugLog;
 
-  constructor(group: ProcessGroup, { timeoutMs = 30_000, recorder }: CommunicatorOptions = {}) {
+  constructor(group: ProcessGroup, options: CommunicatorOptions = {}) {
     this.group = group;
     this.rank = group.rankInGroup;
     this.worldSize = group.ranks.length;
     this.name = group.name;
-    this.recorder = recorder ?? new FlightRecorder(group.ranks[this.rank] ?? this.rank);
-    this.#runner = new OperationRunner(group, timeoutMs, this.recorder);
+    const worldRank = group.ranks[this.rank] ?? this.rank;
+    this.recorder = options.recorder ?? new FlightRecorder(worldRank);
+    this.#options = options;
+    this.#debug = options.debug ?? new DebugLog(worldRank);
+    const { timeoutMs = 30_000, checksums = false } = options;
+    this.#runner = new OperationRunner(group, {
+      timeoutMs,
+      recorder: this.recorder,
+      checksums,
+      debug: this.#debug,
+    });
   }
 
   /** Sums x over the ranks, in place; returns x. */
-  async allReduce(
-    x: Float32Array,
-    { algorithm = "auto" }: AllReduceOptions = {},
-  ): Promise<Float32Array> {
+  async allReduce(x: Float32Array, options: ReduceOptions = {}): Promise<Float32Array> {
     if (this.worldSize === 1) return x;
-    const chosen = algorithm === "auto" ? this.allReduceAlgorithm(x.byteLength) : algorithm;
-    const reduce = chosen === "ring" ? allReduceRing : allReduceOneShot;
     const bytes = x.byteLength;
-    await this.run({ name: "allReduce", algorithm: chosen, dtype: "f32", bytes }, (operation) =>
-      reduce(operation, x),
+    const algorithm = this.#choose("allReduce", bytes, options.algorithm);
+    const wire = options.wire ?? this.wireFor(bytes);
+    await this.run({ name: "allReduce", algorithm, dtype: wire, bytes }, (operation) =>
+      allReduceBy(algorithm, operation, x, { ...options, wire }),
     );
     return x;
   }
 
-  /** Returns this rank's chunk (chunkRange) of the sum; x is used up. */
-  async reduceScatter(x: Float32Array): Promise<Float32Array> {
+  /** Returns this rank's chunk (chunkRanges) of the sum, a part of x; the rest of x is used up. */
+  async reduceScatter(x: Float32Array, options: ReduceScatterOptions = {}): Promise<Float32Array> {
     const bytes = x.byteLength;
     if (this.worldSize > 1) {
-      await this.run(
-        { name: "reduceScatter", algorithm: "ring", dtype: "f32", bytes },
-        (operation) => reduceScatterRing(operation, x),
+      const algorithm = this.#choose("reduceScatter", bytes, options.algorithm);
+      const wire = options.wire ?? this.wireFor(bytes);
+      const reduce = algorithm === "ring" ? reduceScatterRing : reduceScatterOneShot;
+      await this.run({ name: "reduceScatter", algorithm, dtype: wire, bytes }, (operation) =>
+        reduce(operation, x, { ...options, wire }),
       );
     }
-    const { begin, end } = chunkRange(x.length, this.worldSize, this.rank);
-    return x.subarray(begin, end);
+    const chunk = chunkRanges(x.length, this.worldSize, options.unit)[this.rank];
+    return x.subarray(chunk?.begin, chunk?.end);
+  }
+
+  /** The other half of an all-reduce: x holds this rank's chunk (chunkRanges), and all afterwards. */
+  async allGatherChunks(
+    x: Float32Array,
+    { wire = "f32", ...options }: Omit<ReduceScatterOptions, "algorithm"> = {},
+  ): Promise<Float32Array> {
+    if (this.worldSize === 1) return x;
+    const bytes = x.byteLength;
+    await this.run({ name: "allGather", algorithm: "ring", dtype: wire, bytes }, (operation) =>
+      allGatherRing(operation, x, { ...options, wire }),
+    );
+    return x;
   }
 
   /** All ranks' x one after the other; sizes may differ. */
@@ -97,6 +120,15 @@ export class HostCommunicator {
     if (this.worldSize === 1) return [own];
     return this.run({ name: "allGather", dtype, ownBytes: own.length }, (operation) =>
       allGatherOneShot(operation, own),
+    );
+  }
+
+  /** parts[r] goes to rank r; returns what each rank sent here, in rank order. Sizes may differ. */
+  async allToAll(parts: readonly Uint8Array[], dtype: WireDType = "u8"): Promise<Uint8Array[]> {
+    if (this.worldSize === 1) return [...parts];
+    const ownBytes = parts.reduce((sum, part) => sum + part.length, 0);
+    return this.run({ name: "allToAll", dtype, ownBytes, numParts: parts.length }, (operation) =>
+      allToAllBytes(operation, parts),
     );
   }
 
@@ -142,13 +174,10 @@ export class HostCommunicator {
 
   /** Resolves when `bytes` may be reused; start the other rank's recv before awaiting it. */
   async send(to: number, bytes: Uint8Array, dtype: WireDType = "u8"): Promise<void> {
-    const spec = {
-      name: "send",
-      dtype,
-      bytes: bytes.length,
-      pair: { from: this.rank, to },
-    } as const;
-    await this.run(spec, (operation) => sendBytes(operation, to, bytes));
+    const pair = { from: this.rank, to };
+    await this.run({ name: "send", dtype, bytes: bytes.length, pair }, (operation) =>
+      sendBytes(operation, to, bytes),
+    );
   }
 
   /** Lends the next message of `from`, in chunks; `expectedBytes` undefined takes any size. */
@@ -169,6 +198,31 @@ export class HostCommunicator {
     return this.run({ name: "send", dtype, pair }, (operation) => operation.recvBytes(from));
   }
 
+  /** Named tensors and plain values; the receiver need not know shapes or names. */
+  async sendTensorDict(to: number, dict: TensorDict): Promise<void> {
+    const pair = { from: this.rank, to };
+    const ownBytes = dictBytes(dict);
+    await this.run({ name: "sendTensorDict", ownBytes, pair }, (operation) =>
+      sendDict((bytes) => operation.send(to, bytes), dict),
+    );
+  }
+
+  async recvTensorDict(from: number): Promise<TensorDict> {
+    const pair = { from, to: this.rank };
+    return this.run({ name: "sendTensorDict", pair }, (operation) => recvDict(operation, from));
+  }
+
+  /** The root's dict on every rank; the others give nothing. */
+  async broadcastTensorDict(dict: TensorDict | undefined, root: number): Promise<TensorDict> {
+    if (this.worldSize === 1) return dict ?? {};
+    const ownBytes = dictBytes(dict ?? {});
+    return this.run({ name: "sendTensorDict", root, ownBytes }, async (operation) => {
+      if (this.rank !== root) return recvDict(operation, root);
+      await sendDict((bytes) => operation.publish(bytes), dict ?? {});
+      return dict ?? {};
+    });
+  }
+
   /** Ends once every rank has begun it. */
   async barrier(): Promise<void> {
     if (this.worldSize === 1) return;
@@ -182,8 +236,39 @@ export class HostCommunicator {
 
   /** The algorithm that `allReduce` would take for so many bytes. */
   allReduceAlgorithm(bytes: number): Algorithm {
-    const { kind } = this.group.transport;
+    return this.#choose("allReduce", bytes, undefined);
+  }
+
+  /** How a sum of so many bytes travels. */
+  wireFor(bytes: number): WireFormat {
+    const { wire = "f32", wireFromBytes = 0 } = this.#options;
+    return bytes >= wireFromBytes ? wire : "f32";
+  }
+
+  #choose(
+    name: AlgorithmQuery["name"],
+    bytes: number,
+    asked: Algorithm | "auto" | undefined,
+  ): Algorithm {
+    if (asked !== undefined && asked !== "auto") {
+      requireAlgorithm(name, asked);
+      return asked;
+    }
+    const { kind, hosts } = this.group.transport;
     const { worldSize } = this;
-    return chooseAlgorithm({ name: "allReduce", bytes, worldSize, transport: kind });
+    const { algorithm, reason } = chooseAlgorithm({
+      name,
+      bytes,
+      worldSize,
+      transport: kind,
+      numHosts: new Set(hosts).size,
+      override: this.#options.algorithm,
+    });
+    const sizeClass = bytes === 0 ? 0 : 2 ** Math.floor(Math.log2(bytes));
+    this.#debug.sayOnce(`${name} ${sizeClass}`, "INFO", "TUNING", () => {
+      const wire = this.wireFor(bytes);
+      return `${name} of ${bytes} bytes in group ${this.name} (${worldSize} ranks, ${kind}): ${algorithm}, ${wire}: ${reason}`;
+    });
+    return algorithm;
   }
 }

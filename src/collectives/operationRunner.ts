@@ -3,6 +3,7 @@
  * ranks, its guard, its entry in the flight recorder, and the abort of all ranks when it fails.
  */
 import { CollectiveAbortedError, CollectiveError, messageOf } from "../common/errors.ts";
+import type { DebugLog } from "./debugLog.ts";
 import { Operation } from "./operation.ts";
 import type { ProcessGroup } from "./processGroup.ts";
 import { packSignature, type Signature } from "./signature.ts";
@@ -18,6 +19,15 @@ export interface OperationSpec extends Partial<Signature> {
   readonly ownBytes?: number | undefined;
   /** Who sends to whom, in a point-to-point operation. */
   readonly pair?: { readonly from: number; readonly to: number };
+  /** How many parts the caller gave, where it must be one a rank. */
+  readonly numParts?: number;
+}
+
+export interface RunnerOptions {
+  readonly timeoutMs: number;
+  readonly recorder: FlightRecorder;
+  readonly checksums: boolean;
+  readonly debug: DebugLog;
 }
 
 const ANY_BYTES = -1;
@@ -28,23 +38,22 @@ const PAIR_TAG = 2 ** 23;
 export class OperationRunner {
   readonly #group: ProcessGroup;
   readonly #worldRank: number;
-  readonly #timeoutMs: number;
-  readonly #recorder: FlightRecorder;
+  readonly #options: RunnerOptions;
   readonly #sequences = new Map<string, number>(); // of the group, and of each ordered pair
 
-  constructor(group: ProcessGroup, timeoutMs: number, recorder: FlightRecorder) {
+  constructor(group: ProcessGroup, options: RunnerOptions) {
     this.#group = group;
     this.#worldRank = group.ranks[group.rankInGroup] ?? 0;
-    this.#timeoutMs = timeoutMs;
-    this.#recorder = recorder;
+    this.#options = options;
   }
 
   async run<T>(spec: OperationSpec, body: (operation: Operation) => Promise<T>): Promise<T> {
     const { transport } = this.#group;
+    const { recorder, checksums, debug } = this.#options;
     const { algorithm = "oneShot", dtype = "u8", root } = spec;
     const signature = packSignature({ name: spec.name, algorithm, dtype, root });
     const sequence = this.#nextSequence(spec.pair);
-    const entry = this.#recorder.begin({
+    const entry = recorder.begin({
       group: this.#group.name,
       name: spec.name,
       algorithm,
@@ -54,16 +63,20 @@ export class OperationRunner {
     const guard = this.#guard(spec, signature, sequence);
     const pairBit = spec.pair === undefined ? 0 : PAIR_TAG;
     const message = { tag: (sequence & TAG_SEQUENCE_MASK) | pairBit, signature };
+    const subsystem = spec.pair === undefined ? "COLL" : "P2P";
+    debug.say("TRACE", subsystem, () => guard.describe());
     try {
       this.#announce(spec, signature, sequence);
       this.#checkMembers(guard, spec);
-      const result = await body(new Operation(transport, message, guard));
+      const operation = new Operation(transport, message, guard, checksums);
+      const result = await body(operation);
       if (spec.pair === undefined) {
         transport.control.complete(this.#worldRank, this.#group.namespace, sequence);
       }
-      this.#recorder.end(entry);
+      recorder.end(entry);
       return result;
     } catch (error) {
+      debug.say("WARN", subsystem, () => messageOf(error));
       this.#fail(entry, error);
       throw error;
     }
@@ -102,12 +115,12 @@ export class OperationRunner {
         worldRank: this.#worldRank,
         peer: peer === undefined ? undefined : (ranks[peer] ?? peer),
       },
-      this.#timeoutMs,
+      this.#options.timeoutMs,
     );
   }
 
   /** Checked inside the operation, so that a wrong rank number fails the others at once too. */
-  #checkMembers(guard: OperationGuard, { root, pair }: OperationSpec): void {
+  #checkMembers(guard: OperationGuard, { root, pair, numParts }: OperationSpec): void {
     const { length } = this.#group.ranks;
     for (const rank of [root, pair?.from, pair?.to]) {
       if (rank === undefined || (Number.isInteger(rank) && rank >= 0 && rank < length)) continue;
@@ -118,12 +131,18 @@ export class OperationRunner {
     if (pair !== undefined && pair.from === pair.to) {
       throw new CollectiveError(`${guard.describe()}: expected another rank, got this one`);
     }
+    if (numParts !== undefined && numParts !== length) {
+      throw new CollectiveError(
+        `${guard.describe()}: expected ${length} parts, one a rank, got ${numParts}`,
+      );
+    }
   }
 
   #fail(entry: FlightEntry, error: unknown): void {
     const reason = messageOf(error);
-    this.#recorder.end(entry, reason);
-    if (error instanceof CollectiveAbortedError) return;
-    this.#group.transport.abort({ rank: this.#worldRank, reason });
+    if (!(error instanceof CollectiveAbortedError)) {
+      this.#group.transport.abort({ rank: this.#worldRank, reason });
+    }
+    this.#options.recorder.end(entry, reason);
   }
 }

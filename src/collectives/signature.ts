@@ -13,15 +13,22 @@ export const OPERATION_NAMES = [
   "gather",
   "send",
   "allToAll",
+  "sendTensorDict",
 ] as const;
 export type OperationName = (typeof OPERATION_NAMES)[number];
 
-export const ALGORITHMS = ["oneShot", "ring", "recursiveDoubling"] as const;
+export const ALGORITHMS = [
+  "oneShot",
+  "ring",
+  "recursiveDoubling",
+  "halvingDoubling",
+  "twoLevel",
+] as const;
 export type Algorithm = (typeof ALGORITHMS)[number];
 
-/** Element types on the wire; u8 is bytes that nobody adds. */
-export type WireDType = DType | "u8";
-const WIRE_DTYPES: readonly WireDType[] = ["u8", "f32", "f16", "bf16", "u32", "i32"];
+/** Element types on the wire; u8 is bytes that nobody adds, q8 floats of wire.ts. */
+export type WireDType = DType | "u8" | "q8";
+const WIRE_DTYPES: readonly WireDType[] = ["u8", "f32", "f16", "bf16", "u32", "i32", "q8"];
 
 export interface Signature {
   readonly name: OperationName;

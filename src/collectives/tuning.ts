@@ -1,44 +1,96 @@
-/** Which algorithm moves an all-reduce: a pure function of bytes, worldSize and transport. */
-import type { Algorithm } from "./signature.ts";
+/** Which algorithm moves a collective, and why: a pure function of what is moved, by whom and how. */
+import { CollectiveError } from "../common/errors.ts";
+import { type Algorithm, ALGORITHMS } from "./signature.ts";
 import type { TransportKind } from "./transport/transport.ts";
+import { ALL_REDUCE_TABLE, type TuningRow } from "./tuningTable.ts";
 
 export interface AlgorithmQuery {
   readonly name: "allReduce" | "reduceScatter" | "allGather";
+  /** Of f32 values, before any narrower wire. */
   readonly bytes: number;
   readonly worldSize: number;
   readonly transport: TransportKind;
+  /** How many hosts the ranks live on; 1 if left out. */
+  readonly numHosts?: number | undefined;
+  /** What the user asked for; "auto" asks the table. */
+  readonly override?: Algorithm | "auto" | undefined;
 }
 
-/** All-reduces of up to so many bytes go one-shot; `worldSize` is the largest the row holds for. */
-interface Crossover {
-  readonly worldSize: number;
-  readonly oneShotBytes: number;
+export interface AlgorithmChoice {
+  readonly algorithm: Algorithm;
+  /** For TANDEM_DEBUG=INFO. */
+  readonly reason: string;
 }
 
-const KiB = 1024;
-/**
- * Source: host all-reduce, median µs, one-shot / ring; Node 24 on 2 cores, ranks as worker threads:
- *
- *   sharedMemory   2 ranks    4 ranks     8 ranks
- *    16 KiB         39 / 103   315 / 881   2232 / 3202
- *    64 KiB         97 / 136   631 / 719   3669 / 3159
- *   256 KiB       1325 / 226  4503 / 1141 28159 / 4908
- *
- * loopback has no waiting to save, and its host sums all run in one thread, so that a ring is level at
- * 16 KiB; its row is for sums on the devices, which cost no host time. tcp: not measured yet.
- */
-const CROSSOVERS: Readonly<Record<TransportKind, readonly Crossover[]>> = {
-  loopback: [{ worldSize: Infinity, oneShotBytes: 64 * KiB }],
-  sharedMemory: [
-    { worldSize: 4, oneShotBytes: 64 * KiB },
-    { worldSize: Infinity, oneShotBytes: 32 * KiB },
-  ],
-  tcp: [{ worldSize: Infinity, oneShotBytes: 64 * KiB }],
+/** What `--collective-algorithm` takes. */
+export const ALGORITHM_CHOICES: readonly (Algorithm | "auto")[] = ["auto", ...ALGORITHMS];
+
+const SUPPORTED: Readonly<Record<AlgorithmQuery["name"], readonly Algorithm[]>> = {
+  allReduce: ALGORITHMS,
+  reduceScatter: ["oneShot", "ring"],
+  allGather: ["oneShot", "ring"],
 };
 
-export function chooseAlgorithm({ name, bytes, worldSize, transport }: AlgorithmQuery): Algorithm {
-  if (name === "allGather") return "oneShot"; // either way each part crosses to each rank once
-  if (name === "reduceScatter") return "ring"; // a one-shot one would move n times the bytes
-  const row = CROSSOVERS[transport].find((crossover) => worldSize <= crossover.worldSize);
-  return bytes <= (row?.oneShotBytes ?? 0) ? "oneShot" : "ring";
+// Below this the one step more that two levels take costs more than the traffic they save.
+const TWO_LEVEL_BYTES = 64 * 1024;
+
+export function chooseAlgorithm(query: AlgorithmQuery): AlgorithmChoice {
+  const { name, override = "auto" } = query;
+  if (override !== "auto" && SUPPORTED[name].includes(override)) {
+    return { algorithm: override, reason: "asked for" };
+  }
+  const choice = choiceOf(query);
+  if (override === "auto") return choice;
+  return { ...choice, reason: `${name} has no ${override}; ${choice.reason}` };
+}
+
+/** An override for one call must exist: unlike the flag, which holds for all operations. */
+export function requireAlgorithm(name: AlgorithmQuery["name"], algorithm: Algorithm): void {
+  if (SUPPORTED[name].includes(algorithm)) return;
+  throw new CollectiveError(
+    `${name}: expected an algorithm of ${SUPPORTED[name].join(", ")}, got ${algorithm}`,
+  );
+}
+
+function choiceOf({
+  name,
+  bytes,
+  worldSize,
+  transport,
+  numHosts = 1,
+}: AlgorithmQuery): AlgorithmChoice {
+  if (name === "allGather") {
+    return { algorithm: "oneShot", reason: "each part crosses to each rank once either way" };
+  }
+  const row = rowOf(transport, worldSize);
+  if (name === "reduceScatter") {
+    // one step and (n-1)/n of the bytes either way; a ring holds back what is not wanted yet
+    const isSmall = bytes <= row.oneShotBytes;
+    const reason = `${isSmall ? "up to" : "above"} ${row.oneShotBytes} bytes`;
+    return { algorithm: isSmall ? "oneShot" : "ring", reason };
+  }
+  if (numHosts > 1 && numHosts < worldSize && bytes >= TWO_LEVEL_BYTES) {
+    return { algorithm: "twoLevel", reason: `${worldSize} ranks on ${numHosts} hosts` };
+  }
+  const table = `table of ${transport}, ${worldSize} ranks`;
+  if (bytes <= row.oneShotBytes) {
+    return { algorithm: "oneShot", reason: `${table}: up to ${row.oneShotBytes} bytes` };
+  }
+  if (bytes <= row.doublingBytes) {
+    const reason = `${table}: up to ${row.doublingBytes} bytes`;
+    return { algorithm: "halvingDoubling", reason };
+  }
+  const limit = Math.max(row.oneShotBytes, row.doublingBytes);
+  return { algorithm: "ring", reason: `${table}: above ${limit} bytes` };
+}
+
+function rowOf(transport: TransportKind, worldSize: number): TuningRow {
+  const rows = ALL_REDUCE_TABLE[transport];
+  return (
+    rows.find((row) => worldSize <= row.worldSize) ?? {
+      worldSize,
+      oneShotBytes: 0,
+      doublingBytes: 0,
+    }
+  );
 }

@@ -73,8 +73,9 @@ const attentionDecode: Kernel<PartialsArgs> = defineKernel({
     return [...common, heads, words, "attention_decode_narrow.wgsl"];
   },
   prelude: (args, adapter) => {
-    const { headsPerWorkgroup, headTiles, lanes, chunk } = decodeVariant(args, adapter);
-    const heads = headsPerWorkgroup > 1 ? `alias Heads = vec${headsPerWorkgroup}f;\n` : "";
+    const { kind, headsPerWorkgroup, headTiles, lanes, chunk } = decodeVariant(args, adapter);
+    const isVector = kind === "narrow" && headsPerWorkgroup > 1;
+    const heads = isVector ? `alias Heads = vec${headsPerWorkgroup}f;\n` : "";
     const sizes = constants({
       ...shapeConstants(args),
       HEADS: headsPerWorkgroup,
@@ -176,7 +177,14 @@ function constants(values: Readonly<Record<string, number>>): string {
 function attentionParams(args: AttentionArgs): Uint8Array {
   const [, maxBlocks = 0] = args.blockTables.shape;
   const { numHeads, numKvHeads, slidingWindow, scale } = args;
-  return pack(u32(numHeads), u32(numKvHeads), u32(maxBlocks), u32(slidingWindow), f32(scale), u32(args.headDim / 4));
+  return pack(
+    u32(numHeads),
+    u32(numKvHeads),
+    u32(maxBlocks),
+    u32(slidingWindow),
+    f32(scale),
+    u32(args.headDim / 4),
+  );
 }
 
 function checkShapes(args: AttentionArgs): void {

@@ -2,18 +2,29 @@
  * Which shader computes a linear layer, and with which sizes: one pure function of the shapes, the
  * dtype and the adapter.
  *
- * Software adapters (2 cores; lavapipe runs 8 lanes in SIMD, SwiftShader 4): a load that differs
- * between lanes is a scalar load a lane, and a barrier is a switch of coroutines. So a lane takes
- * whole rows, nothing is shared, and sums of several tokens pay for each load of weights. CPU time
- * on both cores of the linear layers of one pass of the 5M-parameter demo model (hidden 256, 6
- * layers, vocabulary 4096; bf16), in ms, at 1, 8 and 64 tokens:
+ * Software adapters run a workgroup's lanes in SIMD on the CPU: a load is a scalar load a lane, and a
+ * barrier a switch of coroutines. So a lane takes whole rows, lanes share the loads of activations,
+ * and several tokens share the loads of weights. All linear layers of one pass of the 5M-parameter
+ * demo model (hidden 256, 6 layers, vocabulary 4096, bf16; 5.5M multiplications a token), CPU time in
+ * ms over 2 cores of an AMD EPYC, the least of several runs:
  *
- *   kernel                         lavapipe               SwiftShader
- *   lanes 1, tokens 1              MEASURED
+ *   tokens   variant                         lavapipe   SwiftShader
+ *        1   alone, 1 token, load                 1.1         9.2
+ *        1   alone, 1 token, broadcast            1.0         9.0
+ *        8   alone, 1 token, broadcast            7.4        61
+ *        8   alone, 4 tokens, load                5.5        34
+ *        8   alone, 4 tokens, broadcast           3.7        28
+ *        8   alone, 8 tokens, broadcast           3.7        28
+ *       64   alone, 4 tokens, broadcast          32         217
+ *       64   alone, 8 tokens, broadcast          31         227
+ *       64   gemm                               136         631
  *
- * Hardware: lanes of a workgroup read a row side by side, 16 bytes each, four rows at a time. Sizes
- * there follow from the shapes, not from measurements: 64 lanes read 512 elements at a time, so
- * narrow matrices take 32.
+ * For one token, 64 lanes a row over memory took 3 times as long as alone on lavapipe and 9 times on
+ * SwiftShader. 8 tokens gain nothing over 4 and take lavapipe twice as long to compile.
+ * Workgroups of 8 to 64 lanes differ by less than the noise.
+ *
+ * Hardware: the lanes of a workgroup read a row side by side, 16 bytes each, four rows at a time.
+ * Sizes there follow from the arithmetic beside them and wait to be measured.
  */
 import type { WeightDType } from "../common/dtype.ts";
 import type { AdapterInfo } from "../device/device.ts";
@@ -101,16 +112,29 @@ function softwareChoices({ hasSubgroups, subgroupMinSize }: LinearAdapter): Line
 }
 
 function hardwareChoices(shape: LinearShape, { hasSubgroups }: LinearAdapter): LinearChoice[] {
+  const lanes = hardwareLanes(shape);
   const shared = {
     kind: "gemv",
-    workgroupSize: shape.inFeatures >= 2048 ? 64 : 32,
     rowSum: hasSubgroups ? "subgroup" : "memory",
     activations: "load",
   } as const;
+  // 8 tokens take 96 registers for sums and activations, and over memory 128 bytes a lane.
+  const eight = { ...shared, tokens: 8, workgroupSize: Math.min(lanes, 64) } as const;
   return [
-    { variant: { ...shared, tokens: 1 }, minRows: 1, maxRows: 1 },
-    { variant: { ...shared, tokens: 4 }, minRows: 2, maxRows: 4 },
-    { variant: { ...shared, tokens: 8 }, minRows: 5, maxRows: GEMM_MIN_ROWS - 1 },
+    { variant: { ...shared, tokens: 1, workgroupSize: lanes }, minRows: 1, maxRows: 1 },
+    { variant: { ...shared, tokens: 4, workgroupSize: lanes }, minRows: 2, maxRows: 4 },
+    { variant: eight, minRows: 5, maxRows: GEMM_MIN_ROWS - 1 },
     { variant: { kind: "gemm" }, minRows: GEMM_MIN_ROWS, maxRows: Infinity },
   ];
+}
+
+/**
+ * Lanes that read four rows side by side. Bytes in flight decide: an H200 needs some 3.5 MB (4.5
+ * TB/s x 0.7 us), and a lane has 64. 2,048 rows are 512 workgroups, so they take 128 lanes (4 MB);
+ * with more rows than that, fewer lanes with more chunks each spend less on the row sum.
+ */
+function hardwareLanes({ outFeatures, inFeatures }: LinearShape): number {
+  const chunksPerLane = outFeatures > 16_384 ? 4 : 2;
+  const lanes = 2 ** Math.floor(Math.log2(inFeatures / 8 / chunksPerLane));
+  return Math.min(128, Math.max(32, lanes));
 }

@@ -1,30 +1,16 @@
 /** Drives the executor: takes requests at any time, keeps plans in flight, hands out tokens. */
 import { TandemError, UsageError, WorkerError, messageOf } from "../common/errors.ts";
-import type { Logger } from "../common/logger.ts";
+import type { EngineOptions, EngineRequest } from "./engineOptions.ts";
 import type { Executor } from "./executor/executor.ts";
 import { createRequest } from "./request.ts";
 import { RequestStream } from "./requestStream.ts";
-import { resolveSamplingParams, type SamplingOptions } from "./samplingParams.ts";
-import { Scheduler, type SampledToken, type SchedulerStats } from "./scheduler.ts";
+import { forkSamplingParams, resolveSamplingParams } from "./samplingParams.ts";
+import { Scheduler } from "./scheduler.ts";
+import type { SampledToken, SchedulerStats } from "./schedulerReports.ts";
 import type { StepOutput, StepPlan } from "./stepPlan.ts";
 import type { TextCodec } from "./textCodec.ts";
 
-/** Settings that have a default. */
-export interface EngineOptions {
-  readonly log?: Logger;
-  /** Called after each step, for metrics. */
-  readonly onStep?: (plan: StepPlan, output: StepOutput) => void;
-  /** Milliseconds; `performance.now` unless a test brings its own. */
-  readonly now?: () => number;
-}
-
-/** One request, tokenized. */
-export interface EngineRequest {
-  readonly promptTokenIds: readonly number[];
-  readonly sampling?: SamplingOptions;
-  /** Unique among the requests that run; one is made up if left out. */
-  readonly requestId?: string;
-}
+export type { EngineOptions, EngineRequest } from "./engineOptions.ts";
 
 interface StepInFlight {
   readonly plan: StepPlan;
@@ -39,16 +25,22 @@ export class Engine {
   readonly #scheduler: Scheduler;
   readonly #streams = new Map<string, RequestStream>(); // by request id, until finished
   readonly #inFlight: StepInFlight[] = []; // oldest first
+  readonly #failureListeners: ((error: Error) => void)[] = [];
   #numRequests = 0;
   #loop: Promise<void> | null = null; // null while there is no work
-  #failure: Error | null = null; // set once; nothing runs after it
+  #failure: Error | null = null; // set once; nothing is taken on after it
+  #isDead = false; // the executor failed
+  #rejectStep: (error: Error) => void = () => undefined;
   #shutdown: Promise<void> | null = null;
 
   constructor(executor: Executor, codec: TextCodec, options: EngineOptions = {}) {
     this.#executor = executor;
     this.#codec = codec;
     this.#options = options;
-    this.#scheduler = new Scheduler(executor.limits);
+    this.#scheduler = new Scheduler(executor.limits, options.scheduler);
+    executor.onFailure?.((error) => {
+      this.#fail(error);
+    });
   }
 
   get stats(): SchedulerStats {
@@ -60,30 +52,55 @@ export class Engine {
     return this.#failure;
   }
 
+  /** Calls `listener` once the executor has failed, also while no request runs; at once if it has. */
+  onFailure(listener: (error: Error) => void): void {
+    if (this.#isDead && this.#failure !== null) listener(this.#failure);
+    else this.#failureListeners.push(listener);
+  }
+
   /** Queues a request; throws a PromptError or UsageError if it can never run. */
-  addRequest({ promptTokenIds, sampling, requestId }: EngineRequest): RequestStream {
+  addRequest({ sampling, echo, ...given }: EngineRequest): RequestStream {
     if (this.#failure !== null) throw this.#failure;
-    const id = requestId ?? `request-${this.#numRequests}`;
-    if (this.#streams.has(id)) {
-      throw new UsageError({ what: "requestId", expected: "one not in use", got: id });
+    const requestId = given.requestId ?? `request-${this.#numRequests}`;
+    if (this.#streams.has(requestId)) {
+      throw new UsageError({ what: "requestId", expected: "one not in use", got: requestId });
     }
     const { eosTokenIds } = this.#codec;
-    const params = resolveSamplingParams(sampling);
-    const draft = { requestId: id, promptTokenIds, sampling: params, eosTokenIds };
+    const draft = { ...given, requestId, sampling: resolveSamplingParams(sampling), eosTokenIds };
     const request = createRequest(draft, this.#executor.limits);
-    const stream = new RequestStream(
-      request,
-      this.#codec.streamDecoder({ context: promptTokenIds }),
-      {
-        now: this.#options.now ?? ((): number => performance.now()),
-        abandon: () => this.abort(id),
-      },
-    );
+    const decoder = this.#codec.streamDecoder({ context: request.promptTokenIds });
+    const stream = new RequestStream(request, decoder, {
+      now: this.#options.now ?? ((): number => performance.now()),
+      abandon: () => this.abort(requestId),
+      ...(echo === true ? { echo: this.#textOf(request.promptTokenIds) } : {}),
+    });
     this.#numRequests += 1;
-    this.#streams.set(id, stream);
+    this.#streams.set(requestId, stream);
     this.#scheduler.add(request);
     this.#loop ??= this.#run();
     return stream;
+  }
+
+  /**
+   * Queues n completions of one prompt, named requestId-0 to requestId-(n - 1). They compute the prompt
+   * once and share its full blocks; choice i draws with seed + i. If one cannot run, none does.
+   */
+  addFork(request: EngineRequest, n: number): RequestStream[] {
+    const params = resolveSamplingParams(request.sampling);
+    const base = request.requestId ?? `request-${this.#numRequests}`;
+    const streams: RequestStream[] = [];
+    try {
+      for (let index = 0; index < n; index++) {
+        const sampling = forkSamplingParams(params, index);
+        const leader = index === 0 ? {} : { leaderId: `${base}-0` };
+        const requestId = `${base}-${index}`;
+        streams.push(this.addRequest({ ...request, ...leader, sampling, requestId }));
+      }
+    } catch (error) {
+      for (const { requestId } of streams) this.abort(requestId);
+      throw error;
+    }
+    return streams;
   }
 
   /** Ends a request at once with finishReason `abort`; false if it is not running any more. */
@@ -93,18 +110,30 @@ export class Engine {
     this.#streams.delete(requestId);
     this.#scheduler.abort(requestId);
     stream.abort();
+    this.#options.onFinish?.(stream);
     return true;
+  }
+
+  /** Forgets the cached prefixes that no request uses; needed after the KV cache was used otherwise. */
+  resetPrefixCache(): void {
+    this.#scheduler.resetPrefixCache();
   }
 
   /** One step: plan as far ahead as allowed, wait for the oldest plan, hand out its tokens. */
   async step(): Promise<void> {
-    this.#fillPipeline();
+    const isFilled = this.#fillPipeline();
     const oldest = this.#inFlight[0];
-    if (oldest === undefined)
+    if (oldest === undefined) {
+      if (isFilled || !this.#scheduler.hasWork) return;
       throw new TandemError("engine: requests wait, but none can be planned");
-    const output = await oldest.output;
+    }
+    const output = await new Promise<StepOutput>((resolve, reject) => {
+      this.#rejectStep = reject;
+      oldest.output.then(resolve, reject);
+    });
     this.#inFlight.shift();
     for (const token of this.#scheduler.postprocess(output)) this.#deliver(token);
+    this.#takeEvents();
     this.#options.onStep?.(oldest.plan, output);
   }
 
@@ -114,8 +143,14 @@ export class Engine {
     return this.#shutdown;
   }
 
-  #fillPipeline(): void {
-    for (let plan = this.#scheduler.schedule(); plan !== null; plan = this.#scheduler.schedule()) {
+  // True if anything happened.
+  #fillPipeline(): boolean {
+    let isFilled = false;
+    for (;;) {
+      const plan = this.#scheduler.schedule();
+      if (this.#takeEvents()) isFilled = true;
+      if (plan === null) return isFilled;
+      isFilled = true;
       const output = this.#executor.execute(plan);
       // Awaited in turn; if an earlier plan fails first, nobody will look at this one's rejection.
       output.catch(() => undefined);
@@ -123,15 +158,42 @@ export class Engine {
     }
   }
 
-  #deliver({ requestId, tokenId, finishReason }: SampledToken): void {
-    this.#streams.get(requestId)?.push(tokenId, finishReason);
-    if (finishReason !== null) this.#streams.delete(requestId);
+  #takeEvents(): boolean {
+    const events = this.#scheduler.takeEvents();
+    for (const event of events) {
+      const stream = this.#streams.get(event.requestId);
+      if (event.kind === "admitted") stream?.admitted(event.numCachedTokens);
+      else {
+        this.#streams.delete(event.requestId);
+        stream?.fail(event.cause);
+      }
+    }
+    return events.length > 0;
+  }
+
+  #deliver(token: SampledToken): void {
+    const { requestId } = token;
+    const stream = this.#streams.get(requestId);
+    if (stream === undefined) return;
+    const elapsedMs = stream.push(token);
+    this.#options.onToken?.(stream, elapsedMs);
+    const { finishReason, stopReason } = stream;
+    if (finishReason === null) return;
+    // A stop string: only the text shows it.
+    if (token.finishReason === null) this.#scheduler.finish(requestId, finishReason, stopReason);
+    this.#streams.delete(requestId);
+    this.#options.onFinish?.(stream);
+  }
+
+  #textOf(tokenIds: readonly number[]): string {
+    const decoder = this.#codec.streamDecoder();
+    return tokenIds.map((tokenId) => decoder.push(tokenId)).join("") + decoder.end();
   }
 
   async #run(): Promise<void> {
     await Promise.resolve(); // requests that are added in one go start in one step
     try {
-      while (this.#scheduler.hasWork) await this.step();
+      while (!this.#isDead && this.#scheduler.hasWork) await this.step();
     } catch (error) {
       this.#fail(error instanceof Error ? error : new WorkerError(messageOf(error)));
     }
@@ -139,11 +201,15 @@ export class Engine {
   }
 
   #fail(cause: Error): void {
-    this.#failure = cause;
+    if (this.#isDead) return;
+    this.#isDead = true;
+    this.#failure ??= cause;
     this.#options.log?.error(() => `all requests fail: ${cause.message}`);
     for (const stream of this.#streams.values()) stream.fail(cause);
     this.#streams.clear();
     this.#inFlight.length = 0;
+    this.#rejectStep(cause);
+    for (const listener of this.#failureListeners.splice(0)) listener(cause);
   }
 
   async #stop(): Promise<void> {

@@ -86,7 +86,7 @@ function dealDevices(
 }
 
 /** All adapters of the first one's make if it is hardware; of software adapters, the first alone. */
-function bestKind(adapters: readonly AdapterInfo[]): number[] {
+export function bestKind(adapters: readonly AdapterInfo[]): number[] {
   const first = adapters[0];
   if (first === undefined || first.isSoftware) return [0];
   return adapters.flatMap(({ name }, index) => (name === first.name ? [index] : []));

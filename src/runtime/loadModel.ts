@@ -4,6 +4,7 @@ import type { ModelConfig } from "../../models/config.ts";
 import { joinPath } from "../../models/weights/files.ts";
 import { nodeFiles } from "../../models/weights/filesNode.ts";
 import { NodeOpener } from "../device/openNode.ts";
+import type { DeviceOpener } from "../device/opener.ts";
 import type { EngineArgs, LayoutReport, LoadEvents } from "./engineArgs.ts";
 import { inProcessRanks } from "./executor/inProcess.ts";
 import type { RankHandle } from "./executor/rankHandle.ts";
@@ -53,16 +54,21 @@ export type CheckPrompt = (limits: PromptLimits, codec: TextCodec) => void;
 /** Known before anything is loaded. */
 export type PromptLimits = Pick<ExecutorLimits, "vocabSize" | "maxModelLen">;
 
+/** For tests; ranks on threads of their own have only the adapters' list of the opener. */
+export interface LoadHooks extends RankHooks {
+  readonly opener?: DeviceOpener;
+}
+
 /** Checks everything, then loads weights and compiles on every rank. */
 export async function startRanks(
   args: EngineArgs,
   events: LoadEvents = {},
   checkPrompt: CheckPrompt = () => undefined,
-  hooks?: RankHooks,
+  hooks: LoadHooks = {},
 ): Promise<StartedRanks> {
   const { spec, storedDType, generation } = await openModel(args);
   const codec = await openCodec(spec);
-  const adapters = await new NodeOpener().list();
+  const adapters = await (hooks.opener ?? new NodeOpener()).list();
   const resolved = resolveLayout(args, spec, storedDType, adapters);
   const { vocabSize } = spec.config;
   checkPrompt({ vocabSize, maxModelLen: resolved.run.maxModelLen }, codec);
@@ -112,10 +118,11 @@ function makeRanks(
   args: EngineArgs,
   { specs }: ResolvedLayout,
   { onProgress }: LoadEvents,
-  hooks: RankHooks | undefined,
+  hooks: LoadHooks,
 ): RankHandle[] {
   if (args.executor === "workerThreads") return threadRanks(specs, onProgress);
-  return inProcessRanks(specs, { opener: new NodeOpener(), files: nodeFiles, onProgress, hooks });
+  const { opener = new NodeOpener() } = hooks;
+  return inProcessRanks(specs, { opener, files: nodeFiles, onProgress, hooks });
 }
 
 function checkFirst(

@@ -1,13 +1,26 @@
 /** What a caller asks for, checked once on arrival, and what it gets back. */
-import { PromptError } from "../common/errors.ts";
+import { PromptError, UsageError } from "../common/errors.ts";
 import { ceilDiv } from "../common/math.ts";
 import type { ExecutorLimits } from "./executor/executor.ts";
 import type { SamplingParams } from "./samplingParams.ts";
+import type { TokenLogprobs } from "./stepPlan.ts";
+import type { TokenMask } from "./tokenMask.ts";
 
 /**
- * Why a completion ended: an end-of-sequence or stop token, maxTokens, or `abort`. Null while it has not.
+ * Why a completion ended: an end-of-sequence or stop token or a stop string, maxTokens, or `abort`. Null
+ * while it has not.
  */
 export type FinishReason = "stop" | "length" | "abort" | null;
+
+/** The stop string or token of the request's own that ended the completion; null for any other end. */
+export type StopReason = string | number | null;
+
+/**
+ * Tokens that may follow, asked for once before each token with the completion so far; null allows all.
+ * A request that has it waits for each token before its next step can be planned. What it throws ends
+ * that request alone.
+ */
+export type AllowedTokens = (completionTokenIds: readonly number[]) => TokenMask | null;
 
 /** A prompt that is known to fit, and how to go on from it. */
 export interface Request {
@@ -18,6 +31,11 @@ export interface Request {
   readonly maxTokens: number;
   /** Tokens that end the completion. */
   readonly stopTokenIds: ReadonlySet<number>;
+  /** Lower goes first; of equals, the first that came. */
+  readonly priority: number;
+  /** Wait for this request's prefill, if it is under way, and share the blocks of their common prompt. */
+  readonly leaderId: string | null;
+  readonly allowedTokens: AllowedTokens | null;
 }
 
 /** One more piece of a completion. */
@@ -27,13 +45,30 @@ export interface RequestOutput {
   /** Text that became certain with this token; a stop token adds none. */
   readonly text: string;
   readonly finishReason: FinishReason;
+  readonly stopReason: StopReason;
+  /** Null where none were asked for. */
+  readonly logprobs: TokenLogprobs | null;
+  /** With the first token, where asked for: one entry a prompt token, null for the first. */
+  readonly promptLogprobs: readonly (TokenLogprobs | null)[] | null;
+}
+
+/** Tokens that a request took. */
+export interface RequestUsage {
+  readonly promptTokens: number;
+  readonly completionTokens: number;
+  /** Of the prompt: found in the prefix cache. */
+  readonly cachedTokens: number;
 }
 
 /** Times in milliseconds of one clock (`performance.now()`), null until they have happened. */
 export interface RequestTimings {
   readonly arrivalMs: number;
+  /** Its first step was planned. */
+  readonly scheduledMs: number | null;
   readonly firstTokenMs: number | null;
   readonly lastTokenMs: number | null;
+  /** From arrival until scheduled. */
+  readonly queueMs: number | null;
   /** Time to first token. */
   readonly ttftMs: number | null;
   /** Mean time of each later token; null below two tokens. */
@@ -48,6 +83,12 @@ export interface Completion {
   readonly tokenIds: readonly number[];
   readonly text: string;
   readonly finishReason: Exclude<FinishReason, null>;
+  readonly stopReason: StopReason;
+  /** One entry a completion token; null where none were asked for. */
+  readonly logprobs: readonly TokenLogprobs[] | null;
+  /** One entry a prompt token, null for the first; null where none were asked for. */
+  readonly promptLogprobs: readonly (TokenLogprobs | null)[] | null;
+  readonly usage: RequestUsage;
   /** As used; `seed` is the drawn one if none was given. */
   readonly sampling: SamplingParams;
   readonly timings: RequestTimings;
@@ -59,6 +100,10 @@ export interface RequestDraft {
   readonly promptTokenIds: readonly number[];
   readonly sampling: SamplingParams;
   readonly eosTokenIds: readonly number[];
+  /** 0 when left out. */
+  readonly priority?: number;
+  readonly leaderId?: string;
+  readonly allowedTokens?: AllowedTokens;
 }
 
 /** Checks a prompt against the executor's limits (PromptError) and settles maxTokens as vLLM does. */
@@ -69,8 +114,13 @@ export function createRequest(draft: RequestDraft, limits: ExecutorLimits): Requ
   checkPromptLength(promptTokenIds.length, limits);
   const maxTokens = settleMaxTokens(promptTokenIds.length, sampling.maxTokens, limits);
   const eosTokenIds = sampling.ignoreEos ? [] : draft.eosTokenIds;
-  const stopTokenIds = new Set([...eosTokenIds, ...sampling.stopTokenIds]);
-  return { requestId, promptTokenIds, sampling, maxTokens, stopTokenIds };
+  const wanted = [...eosTokenIds, ...sampling.stopTokenIds];
+  const stopTokenIds = new Set(wanted.filter((id) => id < limits.vocabSize));
+  checkBiasedIds(sampling, limits.vocabSize);
+  const { priority = 0, leaderId = null, allowedTokens = null } = draft;
+  checkPriority(priority);
+  const settled = { requestId, promptTokenIds, sampling, maxTokens, stopTokenIds };
+  return { ...settled, priority, leaderId, allowedTokens };
 }
 
 /** Checks token ids that only run through the model (PromptError): known ids, and room in the context. */
@@ -86,6 +136,18 @@ export function checkPromptIds(
     got: tokenIds.length,
     remedy: "shorten the prompt or raise --max-model-len",
   });
+}
+
+function checkBiasedIds({ logitBias }: SamplingParams, vocabSize: number): void {
+  const wild = Object.keys(logitBias).find((id) => Number(id) >= vocabSize);
+  if (wild === undefined) return;
+  const expected = `ids from 0 to ${vocabSize - 1} (vocabSize ${vocabSize})`;
+  throw new UsageError({ what: "logitBias", expected, got: wild });
+}
+
+function checkPriority(priority: number): void {
+  if (Number.isSafeInteger(priority)) return;
+  throw new UsageError({ what: "priority", expected: "a whole number", got: priority });
 }
 
 function checkTokenIds(tokenIds: readonly number[], vocabSize: number): void {

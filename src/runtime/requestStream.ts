@@ -1,11 +1,17 @@
 /** One request's outputs as they come, for one reader. */
+import { CompletionText } from "./completionText.ts";
 import type {
   Completion,
   FinishReason,
   Request,
   RequestOutput,
   RequestTimings,
+  RequestUsage,
+  StopReason,
 } from "./request.ts";
+import { RequestClock } from "./requestClock.ts";
+import type { SampledToken } from "./schedulerReports.ts";
+import type { TokenLogprobs } from "./stepPlan.ts";
 import type { StreamDecoder } from "./textCodec.ts";
 
 /** What a stream needs from its engine. */
@@ -13,6 +19,8 @@ export interface RequestStreamHost {
   readonly now: () => number;
   /** The reader left early. */
   readonly abandon: () => void;
+  /** Text that goes before the completion's. */
+  readonly echo?: string;
 }
 
 /**
@@ -22,21 +30,21 @@ export interface RequestStreamHost {
 export class RequestStream implements AsyncIterable<RequestOutput> {
   readonly request: Request;
   readonly #host: RequestStreamHost;
-  readonly #decoder: StreamDecoder;
+  readonly #text: CompletionText;
+  readonly #clock: RequestClock;
   readonly #outputs: RequestOutput[] = [];
-  readonly #arrivalMs: number;
-  #firstTokenMs: number | null = null;
-  #lastTokenMs: number | null = null;
   #numTokens = 0;
+  #numCachedTokens = 0;
   #finishReason: FinishReason = null;
+  #stopReason: StopReason = null;
   #failure: Error | null = null;
   #wake: (() => void) | null = null;
 
   constructor(request: Request, decoder: StreamDecoder, host: RequestStreamHost) {
     this.request = request;
-    this.#decoder = decoder;
+    this.#text = new CompletionText(decoder, request.sampling, host.echo);
     this.#host = host;
-    this.#arrivalMs = host.now();
+    this.#clock = new RequestClock(host.now);
   }
 
   get requestId(): string {
@@ -47,34 +55,51 @@ export class RequestStream implements AsyncIterable<RequestOutput> {
     return this.#finishReason;
   }
 
-  /** Times so far; complete once the stream ended. */
-  get timings(): RequestTimings {
-    const [arrivalMs, firstTokenMs, lastTokenMs] = [
-      this.#arrivalMs,
-      this.#firstTokenMs,
-      this.#lastTokenMs,
-    ];
-    const ttftMs = firstTokenMs === null ? null : firstTokenMs - arrivalMs;
-    const hasSpan = firstTokenMs !== null && lastTokenMs !== null && this.#numTokens > 1;
-    const tpotMs = hasSpan ? (lastTokenMs - firstTokenMs) / (this.#numTokens - 1) : null;
-    return { arrivalMs, firstTokenMs, lastTokenMs, ttftMs, tpotMs };
+  get stopReason(): StopReason {
+    return this.#stopReason;
   }
 
-  /** The engine's side: one more token. */
-  push(tokenId: number, finishReason: FinishReason): void {
-    const nowMs = this.#host.now();
-    this.#firstTokenMs ??= nowMs;
-    this.#lastTokenMs = nowMs;
+  /** Times so far; complete once the stream ended. */
+  get timings(): RequestTimings {
+    return this.#clock.timings;
+  }
+
+  /** Tokens so far; complete once the stream ended. */
+  get usage(): RequestUsage {
+    return {
+      promptTokens: this.request.promptTokenIds.length,
+      completionTokens: this.#numTokens,
+      cachedTokens: this.#numCachedTokens,
+    };
+  }
+
+  /** The engine's side: the first step is planned. */
+  admitted(numCachedTokens: number): void {
+    this.#numCachedTokens = numCachedTokens;
+    this.#clock.scheduled();
+  }
+
+  /** The engine's side: one more token. Returns the milliseconds since the one before, or the arrival. */
+  push(token: SampledToken): number {
+    const elapsedMs = this.#clock.token();
+    const { tokenId, logprobs, promptLogprobs } = token;
     this.#numTokens += 1;
+    const isLast = token.finishReason !== null;
     // A stop token ends the text and is no part of it.
-    let text = finishReason === "stop" ? "" : this.#decoder.push(tokenId);
-    if (finishReason !== null) text += this.#decoder.end();
-    this.#emit({ tokenId, text, finishReason });
+    const isHidden = token.finishReason === "stop" && !this.request.sampling.includeStopStrInOutput;
+    const found = isHidden ? this.#text.end() : this.#text.push(tokenId, isLast);
+    const { text, stopString } = found;
+    const finishReason = stopString === null ? token.finishReason : "stop";
+    const stopReason = stopString ?? token.stopReason;
+    this.#emit({ tokenId, text, finishReason, stopReason, logprobs, promptLogprobs });
+    return elapsedMs;
   }
 
   /** The engine's side: the request was aborted. */
   abort(): void {
-    this.#emit({ tokenId: null, text: this.#decoder.end(), finishReason: "abort" });
+    const { text } = this.#text.end();
+    const nothing = { tokenId: null, stopReason: null, logprobs: null, promptLogprobs: null };
+    this.#emit({ ...nothing, text, finishReason: "abort" });
   }
 
   /** The engine's side: no more will come. */
@@ -99,19 +124,34 @@ export class RequestStream implements AsyncIterable<RequestOutput> {
   /** Reads to the end. */
   async collect(): Promise<Completion> {
     const tokenIds: number[] = [];
+    const logprobs: TokenLogprobs[] = [];
+    let promptLogprobs: Completion["promptLogprobs"] = null;
     let text = "";
     for await (const output of this) {
       if (output.tokenId !== null) tokenIds.push(output.tokenId);
+      if (output.logprobs !== null) logprobs.push(output.logprobs);
+      promptLogprobs ??= output.promptLogprobs;
       text += output.text;
     }
     const { requestId, promptTokenIds, sampling } = this.request;
-    const finishReason = this.#finishReason ?? "abort";
-    const { timings } = this;
-    return { requestId, promptTokenIds, tokenIds, text, finishReason, sampling, timings };
+    return {
+      requestId,
+      promptTokenIds,
+      tokenIds,
+      text,
+      finishReason: this.#finishReason ?? "abort",
+      stopReason: this.#stopReason,
+      logprobs: sampling.logprobs === null ? null : logprobs,
+      promptLogprobs,
+      usage: this.usage,
+      sampling,
+      timings: this.timings,
+    };
   }
 
   #emit(output: RequestOutput): void {
     this.#finishReason = output.finishReason;
+    this.#stopReason = output.stopReason;
     this.#outputs.push(output);
     this.#wake?.();
   }

@@ -12,6 +12,7 @@ import { CANDIDATE_WORDS } from "../kernels/sampling/candidateLayout.ts";
 import { topCandidates } from "../kernels/sampling/candidates.ts";
 import {
   applyPenalties,
+  countsOf,
   packPenaltyPart,
   PENALTY_PART_WORDS,
   tokenCounts,
@@ -145,8 +146,11 @@ export class Sampler {
       const { slot, startPosition, numTokens, promptLength, isFirst, sampling } = sequence;
       if (needsPenalties(sampling)) {
         const numPrompt = Math.max(0, Math.min(numTokens, promptLength - startPosition));
-        const part = { slot, firstTokenRow, numTokens, numPromptTokens: numPrompt, isFirst };
-        packPenaltyPart(parts, index, part);
+        const { cachedTokenIds } = sequence;
+        if (cachedTokenIds !== undefined) this.#writeCounts(slot, cachedTokenIds, promptLength);
+        const isCleared = isFirst && cachedTokenIds === undefined;
+        const counted = { slot, firstTokenRow, numTokens, numPromptTokens: numPrompt };
+        packPenaltyPart(parts, index, { ...counted, isFirst: isCleared });
         index += 1;
       }
       firstTokenRow += numTokens;
@@ -156,6 +160,12 @@ export class Sampler {
       this.#device.write(this.#penaltyParts, bytes);
     }
     return index;
+  }
+
+  /** Tokens that no step feeds, as the KV cache holds them already: a slot's counts start with these. */
+  #writeCounts(slot: number, tokenIds: readonly number[], promptLength: number): void {
+    const row = countsOf(tokenIds, promptLength, this.#vocab);
+    this.#device.write(this.#counts, new Uint8Array(row.buffer), slot * row.byteLength);
   }
 }
 

@@ -1,8 +1,9 @@
 /** How a request picks its tokens and when it stops: vLLM's names, ranges and meanings. */
 import { UsageError } from "../common/errors.ts";
+import { type CompletionParams, resolveCompletionParams } from "./completionParams.ts";
 
 /** Everything a request says about sampling, resolved: no field is missing. */
-export interface SamplingParams {
+export interface SamplingParams extends CompletionParams {
   /** 0 is greedy; else logits are divided by it. */
   readonly temperature: number;
   /** Keep the k likeliest tokens; 0 keeps all. */
@@ -19,12 +20,6 @@ export interface SamplingParams {
   readonly frequencyPenalty: number;
   /** An unsigned 32-bit number; with a token's position it keys that token's draw. */
   readonly seed: number;
-  /** The most tokens to generate; null means as many as the context holds. */
-  readonly maxTokens: number | null;
-  /** Generate on when an end-of-sequence token is sampled. */
-  readonly ignoreEos: boolean;
-  /** Tokens that end the completion besides the tokenizer's own, even with ignoreEos. */
-  readonly stopTokenIds: readonly number[];
 }
 
 /** What a caller gives; what is left out takes its default. */
@@ -100,12 +95,9 @@ export function resolveSamplingParams(options: SamplingOptions = {}): SamplingPa
     presencePenalty: options.presencePenalty ?? 0,
     frequencyPenalty: options.frequencyPenalty ?? 0,
     seed: options.seed === undefined || options.seed === -1 ? randomSeed() : options.seed,
-    maxTokens: options.maxTokens ?? null,
-    ignoreEos: options.ignoreEos ?? false,
-    stopTokenIds: [...(options.stopTokenIds ?? [])],
+    ...resolveCompletionParams(options),
   };
   for (const field of Object.keys(rules) as (keyof GpuSamplingParams)[]) checkField(params, field);
-  checkStops(params);
   return params;
 }
 
@@ -120,23 +112,17 @@ function checkField(params: SamplingParams, field: keyof GpuSamplingParams): voi
   });
 }
 
-function checkStops({ maxTokens, stopTokenIds }: SamplingParams): void {
-  if (maxTokens !== null && !(Number.isSafeInteger(maxTokens) && maxTokens >= 1)) {
-    throw new UsageError({
-      what: "maxTokens",
-      expected: "a whole number of at least 1",
-      got: maxTokens,
-      remedy: "leave it out to generate as many as fit",
-    });
-  }
-  const wrong = stopTokenIds.find((tokenId) => !Number.isSafeInteger(tokenId) || tokenId < 0);
-  if (wrong !== undefined) {
-    throw new UsageError({ what: "stopTokenIds", expected: "token ids of at least 0", got: wrong });
-  }
-}
-
 function randomSeed(): number {
   return Math.floor(Math.random() * 2 ** 32);
+}
+
+/**
+ * Choice `index` of a request for several completions: the same but for its seed, (seed + index) mod 2^32
+ * as in vLLM, so that any choice can be had again alone. Each draw hashes seed and position, so
+ * neighbouring seeds are as good as far ones.
+ */
+export function forkSamplingParams(params: SamplingParams, index: number): SamplingParams {
+  return { ...params, seed: (params.seed + index) % (maxSeed + 1) };
 }
 
 /** The part that a StepPlan carries. */

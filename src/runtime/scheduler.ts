@@ -1,76 +1,54 @@
 /**
- * Decides what each step computes: continuous batching over a token budget, first come first served.
+ * Decides what each step computes: continuous batching over a token budget, by priority and arrival.
  * Bookkeeping only. `schedule` may run ahead of `postprocess` by maxInFlight plans: a decode is planned
  * before the token that it reads is known, and a sequence's blocks are freed only after every plan that
  * uses them has returned.
  */
-import { TandemError, WorkerError } from "../common/errors.ts";
-import { BlockManager } from "./blockManager.ts";
+import { UsageError, WorkerError } from "../common/errors.ts";
+import { Batch } from "./batch.ts";
 import type { ExecutorLimits } from "./executor/executor.ts";
-import type { FinishReason, Request } from "./request.ts";
-import { checkLimits } from "./schedulerLimits.ts";
+import { KvBlocks } from "./kvBlocks.ts";
+import { chooseDecodes, prefillShare } from "./microBatches.ts";
+import { PipelineMeter } from "./pipelineMeter.ts";
+import { PlansInFlight, type ReturnedPart } from "./plansInFlight.ts";
+import type { FinishReason, Request, StopReason } from "./request.ts";
+import { checkLimits, resolveSchedulerOptions } from "./schedulerLimits.ts";
+import type { ResolvedSchedulerOptions, SchedulerOptions } from "./schedulerLimits.ts";
+import type { SampledToken, SchedulerEvent, SchedulerStats } from "./schedulerReports.ts";
 import { Sequence } from "./sequence.ts";
-import type { ScheduledSequence, StepOutput, StepPlan } from "./stepPlan.ts";
+import type { StepOutput, StepPlan } from "./stepPlan.ts";
+import { compareRank, WaitingQueue } from "./waitingQueue.ts";
 
-/** A token that belongs to a request, in the order sampled. */
-export interface SampledToken {
-  readonly requestId: string;
-  readonly tokenId: number;
-  readonly finishReason: FinishReason;
-}
-
-/** The scheduler's state in numbers, for metrics and tests. */
-export interface SchedulerStats {
-  readonly numWaiting: number;
-  readonly numRunning: number;
-  /** Finished or preempted, with blocks that plans in flight still use. */
-  readonly numDraining: number;
-  readonly numPlansInFlight: number;
-  readonly numUsedBlocks: number;
-  /** Since the start. */
-  readonly numPreemptions: number;
-}
-
-interface Part {
-  readonly sequence: Sequence;
-  readonly scheduled: ScheduledSequence;
-}
-
-// One step in the making.
-interface Batch {
-  readonly stepIndex: number;
-  readonly parts: Part[];
-  dependsOnStep: number;
-  numTokensLeft: number;
-}
-
-interface PlanInFlight {
-  readonly stepIndex: number;
-  readonly parts: readonly Part[];
-}
-
-/** FCFS scheduler with chunked prefill and preemption by recompute. */
+/** Continuous batching with chunked prefill, prefix caching, and preemption by recompute. */
 export class Scheduler {
   readonly limits: ExecutorLimits;
-  readonly #blocks: BlockManager;
+  readonly #options: ResolvedSchedulerOptions;
+  readonly #ppSize: number;
+  readonly #blocks: KvBlocks;
+  readonly #meter: PipelineMeter;
   readonly #freeSlots: number[];
   readonly #sequences = new Map<string, Sequence>(); // by request id, until finished
-  #waiting: Sequence[] = []; // by arrivalIndex
-  #running: Sequence[] = []; // by arrivalIndex
+  readonly #waiting: WaitingQueue;
+  #running: Sequence[] = []; // by rank
   readonly #draining = new Set<Sequence>();
-  readonly #inFlight: PlanInFlight[] = []; // oldest first
+  readonly #inFlight: PlansInFlight;
+  #events: SchedulerEvent[] = [];
   #numArrivals = 0;
   #nextStepIndex = 0;
   #numPreemptions = 0;
+  #prefillShare = 0;
 
-  constructor(limits: ExecutorLimits) {
+  constructor(limits: ExecutorLimits, options: SchedulerOptions = {}) {
     checkLimits(limits);
     this.limits = limits;
-    this.#blocks = new BlockManager(limits.numBlocks, limits.blockSize);
-    this.#freeSlots = Array.from(
-      { length: limits.maxNumSeqs },
-      (_, i) => limits.maxNumSeqs - 1 - i,
-    );
+    this.#options = resolveSchedulerOptions(options, limits);
+    this.#ppSize = limits.ppSize ?? 1;
+    this.#blocks = new KvBlocks(limits, this.#options.enablePrefixCaching);
+    this.#meter = new PipelineMeter(this.#ppSize);
+    this.#waiting = new WaitingQueue(this.#options.maxOvertakes);
+    this.#inFlight = new PlansInFlight(limits.vocabSize);
+    const { maxNumSeqs } = limits;
+    this.#freeSlots = Array.from({ length: maxNumSeqs }, (_, i) => maxNumSeqs - 1 - i);
   }
 
   /** A request waits, runs, or has plans in flight. */
@@ -84,121 +62,209 @@ export class Scheduler {
       numRunning: this.#running.length,
       numDraining: this.#draining.size,
       numPlansInFlight: this.#inFlight.length,
-      numUsedBlocks: this.#blocks.numUsed,
+      ...this.#blocks.stats,
       numPreemptions: this.#numPreemptions,
+      bubbleFraction: this.#meter.bubbleFraction,
     };
   }
 
   add(request: Request): void {
-    const sequence = new Sequence(request, this.#numArrivals++);
+    const leader = request.leaderId === null ? null : this.#sequences.get(request.leaderId);
+    const sequence = new Sequence(request, this.#numArrivals++, leader ?? null);
     this.#sequences.set(request.requestId, sequence);
-    this.#waiting.push(sequence);
+    this.#waiting.add(sequence);
   }
 
   /** Ends a request at once; false if there is none of that name. Its tokens in flight are dropped. */
   abort(requestId: string): boolean {
+    return this.finish(requestId, "abort", null);
+  }
+
+  /** The same for another reason, such as a stop string, which only text shows. */
+  finish(
+    requestId: string,
+    reason: Exclude<FinishReason, null>,
+    stopReason: StopReason = null,
+  ): boolean {
     const sequence = this.#sequences.get(requestId);
     if (sequence === undefined) return false;
-    sequence.finish("abort");
+    sequence.finish(reason, stopReason);
     this.#retire(sequence);
     return true;
+  }
+
+  /** What happened since the last call, besides tokens. */
+  takeEvents(): SchedulerEvent[] {
+    const events = this.#events;
+    this.#events = [];
+    return events;
+  }
+
+  /** Forgets the cached prefixes that no request uses; needed after the KV cache was used otherwise. */
+  resetPrefixCache(): void {
+    this.#blocks.dropCached();
   }
 
   /** The next step, or null if nothing can run before a plan in flight returns (or a request comes). */
   schedule(): StepPlan | null {
     if (this.#inFlight.length >= this.limits.maxInFlight) return null;
-    const stepIndex = this.#nextStepIndex;
-    const numTokensLeft = this.limits.maxNumBatchedTokens;
-    const batch: Batch = { stepIndex, parts: [], dependsOnStep: -1, numTokensLeft };
+    const batch = this.#newBatch(this.#nextStepIndex);
     this.#planDecodes(batch);
     this.#planPrefills(batch);
     this.#admitWaiting(batch);
-    if (batch.parts.length === 0) return null;
+    const { parts, plan } = batch;
+    if (parts.length === 0) return null;
     this.#nextStepIndex += 1;
-    // The sort is stable: decodes stay in front of chunks of one token.
-    const parts = batch.parts.sort((a, b) => sortKey(a) - sortKey(b));
-    this.#inFlight.push({ stepIndex, parts });
-    const sequences = parts.map(({ scheduled }) => scheduled);
-    return { stepIndex, sequences, dependsOnStep: batch.dependsOnStep };
+    this.#inFlight.add(plan.stepIndex, parts);
+    this.#meter.planned(plan.stepIndex, plan.dependsOnStep);
+    // Not before: blocks that this step fills can be read by the next one, not by its own parts.
+    for (const { sequence } of parts) this.#blocks.register(sequence);
+    return plan;
   }
 
   /** Takes the oldest plan's output; returns its tokens, less those sampled after a stop or an abort. */
   postprocess(output: StepOutput): SampledToken[] {
-    const tokenIds = this.#checkOutput(output);
-    const { parts } = this.#inFlight.shift() ?? { parts: [] };
+    const parts = this.#inFlight.take(output);
+    this.#meter.returned(output.stepIndex);
     const tokens: SampledToken[] = [];
-    for (const { sequence, scheduled } of parts) {
-      const tokenId = scheduled.samples ? tokenIds.shift() : undefined;
-      const isWanted = sequence.settle(tokenId);
-      this.#retire(sequence);
-      if (tokenId === undefined || !isWanted) continue;
-      const { finishReason, request } = sequence;
-      tokens.push({ requestId: request.requestId, tokenId, finishReason });
+    for (const part of parts) {
+      const token = this.#settle(part);
+      if (token !== null) tokens.push(token);
     }
     return tokens;
+  }
+
+  #settle(part: ReturnedPart): SampledToken | null {
+    const { sequence, tokenId, logprobs, promptLogprobs } = part;
+    const isFirst = sequence.numCompletion === 0;
+    const isWanted = sequence.settle({ tokenId, promptLogprobs: promptLogprobs ?? [] });
+    const isLacking = logprobs === null || promptLogprobs === null;
+    if (isLacking && (sequence.finishReason === null || isWanted)) {
+      this.#fail(sequence, new WorkerError("logprobs: expected some, the executor gave none"));
+    } else this.#retire(sequence);
+    if (tokenId === undefined || !isWanted || isLacking) return null;
+    const { finishReason, stopReason, request } = sequence;
+    const { requestId, sampling } = request;
+    const wantsPrompt = isFirst && sampling.promptLogprobs !== null;
+    return {
+      requestId,
+      tokenId,
+      finishReason,
+      stopReason,
+      logprobs: logprobs ?? null,
+      promptLogprobs: wantsPrompt ? [null, ...sequence.promptLogprobs] : null,
+    };
+  }
+
+  #newBatch(stepIndex: number): Batch {
+    const { maxNumBatchedTokens: numTokens } = this.limits;
+    if (this.#ppSize > 1) {
+      const numRunning = this.#running.reduce((sum, { numPrefillLeft }) => sum + numPrefillLeft, 0);
+      const numPrefill = numRunning + this.#waiting.numTokens(numTokens * this.#ppSize);
+      this.#prefillShare = prefillShare(this.#prefillShare, numPrefill, this.#ppSize);
+    }
+    return new Batch(stepIndex, {
+      numTokens,
+      numPrefillTokens: this.#ppSize > 1 ? this.#prefillShare : numTokens,
+      numPrefillTokensEach: this.#options.longPrefillTokenThreshold,
+    });
   }
 
   // Decodes come first: each costs one token and somebody waits for it. The budget holds them all, since
   // maxNumSeqs <= maxNumBatchedTokens.
   #planDecodes(batch: Batch): void {
-    for (const sequence of [...this.#running]) {
-      if (!sequence.canDecode || !this.#growForDecode(sequence)) continue;
-      batch.dependsOnStep = Math.max(batch.dependsOnStep, sequence.lastSampledStep);
-      plan(batch, sequence, 1);
+    for (const sequence of chooseDecodes(this.#running, batch.stepIndex, this.#ppSize)) {
+      if (sequence.canDecode && this.#growForDecode(sequence)) this.#plan(batch, sequence, 1);
     }
   }
 
   // Blocks for the whole prefill were taken on admission, so a chunk never waits for one.
   #planPrefills(batch: Batch): void {
     for (const sequence of this.#running) {
-      const numTokens = Math.min(sequence.numPrefillLeft, batch.numTokensLeft);
-      if (numTokens > 0) plan(batch, sequence, numTokens);
+      const numTokens = batch.chunkOf(sequence.numPrefillLeft);
+      if (numTokens > 0) this.#plan(batch, sequence, numTokens);
     }
   }
 
+  // Strictly by rank: if the first cannot run, the next may not take what it waits for.
   #admitWaiting(batch: Batch): void {
-    while (batch.numTokensLeft > 0) {
-      const [next] = this.#waiting;
-      // One being preempted came before all that wait: it must be back in the queue first.
-      if (next === undefined || this.#isPreempting()) return;
+    if (this.#waiting.length === 0) return;
+    for (const next of this.#waiting.ranked()) {
+      if (this.#freeSlots.length === 0 || batch.chunkOf(1) === 0) return;
+      if (isAwaitingLeader(next, batch.stepIndex)) continue;
+      if (this.#isPreemptingBefore(next)) return;
+      const match = this.#blocks.match(next);
+      const numPrefill = next.tokenIds.length - this.#blocks.numTokensOf(match);
+      const numTokens = batch.chunkOf(numPrefill);
+      if (numTokens < numPrefill && this.#hasMostPartialPrefills()) return;
       // Every running sequence may soon want one more block: leave it, rather than preempt this one then.
-      const numNeeded = this.#blocks.numBlocksFor(next.tokenIds.length) + this.#running.length;
-      if (this.#freeSlots.length === 0 || numNeeded > this.#blocks.numFree) return;
-      this.#waiting.shift();
-      next.admit(this.#freeSlots.pop() ?? -1);
-      this.#blocks.grow(next.blockTable, next.tokenIds.length);
-      this.#running.push(next);
-      plan(batch, next, Math.min(next.numPrefillLeft, batch.numTokensLeft));
+      if (!this.#blocks.admits(next, match, this.#running.length)) return;
+      this.#blocks.give(next, match);
+      this.#admit(next, this.#blocks.numTokensOf(match));
+      this.#plan(batch, next, numTokens);
     }
   }
 
-  // Room for one more token, if need be by preempting the youngest, which has lost the least.
+  #admit(sequence: Sequence, numCachedTokens: number): void {
+    const { requestId } = sequence.request;
+    if (sequence.numCachedTokens === null) {
+      this.#events.push({ kind: "admitted", requestId, numCachedTokens });
+    }
+    this.#waiting.admit(sequence);
+    sequence.admit(this.#freeSlots.pop() ?? -1, numCachedTokens);
+    this.#running.push(sequence);
+    this.#running.sort(compareRank);
+  }
+
+  #hasMostPartialPrefills(): boolean {
+    const numPartial = this.#running.filter(({ numPrefillLeft }) => numPrefillLeft > 0).length;
+    return numPartial >= this.#options.maxNumPartialPrefills;
+  }
+
+  #plan(batch: Batch, sequence: Sequence, numTokens: number): void {
+    try {
+      batch.add(sequence, numTokens, this.limits.vocabSize);
+    } catch (error) {
+      this.#fail(sequence, error); // its mask of allowed tokens could not be made
+    }
+  }
+
+  // Room for one more token, if need be by preempting the last by rank: among equals the youngest, which
+  // has lost the least.
   #growForDecode(sequence: Sequence): boolean {
-    while (!this.#blocks.grow(sequence.blockTable, sequence.numComputed + 1)) {
+    while (!this.#blocks.grow(sequence)) {
       if (this.#draining.size > 0) return false; // blocks are on their way back
-      const youngest = this.#running.at(-1) ?? sequence;
-      this.#preempt(youngest);
-      if (youngest === sequence) return false;
+      const last = this.#running.at(-1) ?? sequence;
+      last.status = "preempting";
+      this.#numPreemptions += 1;
+      this.#retire(last);
+      if (last === sequence) return false;
     }
     return true;
   }
 
-  #preempt(sequence: Sequence): void {
-    sequence.status = "preempting";
-    this.#numPreemptions += 1;
-    this.#retire(sequence);
+  // One on its way back to the queue comes before `next`.
+  #isPreemptingBefore(next: Sequence): boolean {
+    return [...this.#draining].some(
+      (sequence) => sequence.status === "preempting" && compareRank(sequence, next) < 0,
+    );
   }
 
-  #isPreempting(): boolean {
-    return [...this.#draining].some(({ status }) => status === "preempting");
+  #fail(sequence: Sequence, error: unknown): void {
+    const { requestId } = sequence.request;
+    const cause = error instanceof Error ? error : new UsageError(String(error));
+    this.#events.push({ kind: "failed", requestId, cause });
+    sequence.finish("abort");
+    this.#retire(sequence);
   }
 
   // Takes a sequence that is no longer to run off the lists; once no plan uses it, frees what it holds.
   #retire(sequence: Sequence): void {
+    this.#blocks.register(sequence);
     const { status, request } = sequence;
     if (status === "waiting" || status === "running") return;
     this.#running = this.#running.filter((other) => other !== sequence);
-    this.#waiting = this.#waiting.filter((other) => other !== sequence);
+    this.#waiting.remove(sequence);
     // By now another request may bear the name of one that was aborted.
     const isNamed = this.#sequences.get(request.requestId) === sequence;
     if (status === "finished" && isNamed) this.#sequences.delete(request.requestId);
@@ -207,42 +273,19 @@ export class Scheduler {
       return;
     }
     this.#draining.delete(sequence);
-    this.#blocks.release(sequence.blockTable);
+    this.#blocks.release(sequence);
     if (sequence.slot >= 0) this.#freeSlots.push(sequence.slot);
     sequence.slot = -1;
-    if (status === "preempting") this.#enqueue(sequence);
-  }
-
-  #enqueue(sequence: Sequence): void {
+    if (status !== "preempting") return;
     sequence.status = "waiting";
-    this.#waiting.push(sequence);
-    this.#waiting.sort((a, b) => a.arrivalIndex - b.arrivalIndex);
-  }
-
-  #checkOutput({ stepIndex, tokenIds }: StepOutput): number[] {
-    const oldest = this.#inFlight[0];
-    if (oldest === undefined) throw new TandemError(`step ${stepIndex}: no plan is in flight`);
-    const numSamples = oldest.parts.filter(({ scheduled }) => scheduled.samples).length;
-    if (stepIndex !== oldest.stepIndex || tokenIds.length !== numSamples) {
-      const expected = `step ${oldest.stepIndex} with ${numSamples} tokens`;
-      throw new WorkerError(
-        `step output: expected ${expected}, got step ${stepIndex} with ${tokenIds.length}`,
-      );
-    }
-    const { vocabSize } = this.limits;
-    const wild = tokenIds.find((id) => !Number.isInteger(id) || id < 0 || id >= vocabSize);
-    if (wild === undefined) return [...tokenIds];
-    throw new WorkerError(
-      `step ${stepIndex}: expected sampled ids from 0 to ${vocabSize - 1}, got ${wild}`,
-    );
+    this.#waiting.add(sequence);
   }
 }
 
-function plan(batch: Batch, sequence: Sequence, numTokens: number): void {
-  batch.parts.push({ sequence, scheduled: sequence.plan(numTokens, batch.stepIndex) });
-  batch.numTokensLeft -= numTokens;
-}
-
-function sortKey({ scheduled }: Part): number {
-  return scheduled.numTokens === 1 ? 0 : 1;
+// Once its leader's prompt is in the cache, its own is found there; meanwhile others may pass it.
+function isAwaitingLeader({ leader }: Sequence, stepIndex: number): boolean {
+  if (leader === null) return false;
+  const { status, numPrefillLeft, prefilledAtStep } = leader;
+  if (status === "waiting") return true;
+  return status === "running" && (numPrefillLeft > 0 || prefilledAtStep === stepIndex);
 }

@@ -5,7 +5,10 @@ import type { GpuSamplingParams } from "./samplingParams.ts";
 export interface ScheduledSequence {
   /** Which of the maxNumSeqs slots holds the sequence's state on the ranks (`lastToken[slot]`, counts). */
   readonly slot: number;
-  /** First part since the sequence was (re)admitted: whatever the slot held belongs to another. */
+  /**
+   * First part since the sequence was (re)admitted: whatever the slot held belongs to another. It starts
+   * past position 0 if the KV cache already holds the tokens before it.
+   */
   readonly isFirst: boolean;
   /** Position of the first token of this part; everything before it is in the KV cache already. */
   readonly startPosition: number;
@@ -23,6 +26,43 @@ export interface ScheduledSequence {
   readonly sampling: GpuSamplingParams;
   /** Position that the sampled token will take; with the seed it keys the draw in any batch. */
   readonly samplePosition: number;
+  /**
+   * With a first part that starts past position 0, of a sequence with penalties: the tokens before it,
+   * which no part brings. Those below promptLength are prompt, the rest completion.
+   */
+  readonly cachedTokenIds?: readonly number[];
+  /** With `samples`: [tokenId, bias] pairs by ascending id, added to the logits before all else. */
+  readonly logitBias?: readonly LogitBias[];
+  /** With `samples`: tokens that must not be sampled (their logits are -Infinity). */
+  readonly bannedTokenIds?: readonly number[];
+  /** With `samples`: the only tokens that may be sampled, as packed by `encodeTokenMask`. */
+  readonly allowedTokens?: string;
+  /** With `samples`: report the sampled token's log-probability, and those of this many likeliest. */
+  readonly numLogprobs?: number;
+  /** Report the log-probabilities of prompt tokens. */
+  readonly promptLogprobs?: PromptLogprobsPart;
+}
+
+/** A token and what is added to its logit. */
+export type LogitBias = readonly [tokenId: number, bias: number];
+
+/** Which log-probabilities of prompt tokens a part asks for. */
+export interface PromptLogprobsPart {
+  /** Likeliest tokens to report at each position. */
+  readonly numLogprobs: number;
+  /**
+   * targetTokenIds[i] is the prompt token that follows the part's i-th token: its log-probability comes
+   * from that token's logits. As many as the part's tokens, or one less where the prompt ends with it.
+   */
+  readonly targetTokenIds: readonly number[];
+}
+
+/** Natural logarithms of softmax(raw logits): before bias, bans, masks, penalties and temperature. */
+export interface TokenLogprobs {
+  readonly tokenId: number;
+  readonly logprob: number;
+  /** The likeliest tokens, descending; of equals the lower id first. Need not hold `tokenId`. */
+  readonly top: readonly (readonly [tokenId: number, logprob: number])[];
 }
 
 /** One step for every rank. It never holds a token id that is not sampled yet. */
@@ -53,6 +93,10 @@ export interface StepOutput {
   readonly stepIndex: number;
   /** One token for each sequence with `samples`, in the plan's order. */
   readonly tokenIds: readonly number[];
+  /** One entry for each token of `tokenIds`, null where no `numLogprobs` was given; absent if none was. */
+  readonly logprobs?: readonly (TokenLogprobs | null)[];
+  /** For each part with `promptLogprobs`, in the plan's order: one entry for each of its targets. */
+  readonly promptLogprobs?: readonly (readonly TokenLogprobs[])[];
   readonly stats?: StepStats;
 }
 

@@ -1,9 +1,8 @@
 /** Runs a prompt on one device and on a layout, and compares what every block computed. */
 import type { ModelConfig } from "../../models/config.ts";
 import type { EngineArgs, LayoutReport, LoadEvents } from "./engineArgs.ts";
-import type { RankHooks } from "./worker.ts";
 import type { TapRecord } from "./executor/rankHandle.ts";
-import { type StartedRanks, startRanks } from "./loadModel.ts";
+import { type LoadHooks, type StartedRanks, startRanks } from "./loadModel.ts";
 import { checkPromptIds } from "./request.ts";
 import { compareTaps, type TapComparison } from "./verifyTaps.ts";
 
@@ -14,7 +13,7 @@ export interface VerifyOptions {
   /** Largest error allowed, as a part of the reference tap's root mean square. */
   readonly rtol?: number;
   /** Changes what the layout's ranks do; for tests that plant faults. */
-  readonly hooks?: RankHooks;
+  readonly hooks?: LoadHooks;
 }
 
 /** The first tap that diverges. */
@@ -62,7 +61,10 @@ export async function verifyLayout(
     devices: [first],
     executor: "inProcess",
   };
-  const [reference = []] = await tapsOf(await startRanks(single), promptIds);
+  const opener = hooks?.opener;
+  const unhooked = opener === undefined ? {} : { opener };
+  const alone = await startRanks(single, {}, undefined, unhooked);
+  const [reference = []] = await tapsOf(alone, promptIds);
   const taps = compareTaps(config, resolved.run, reference, ranks);
   const wrong = taps.find((tap) => !(tap.maxRelError <= rtol));
   const divergence = wrong === undefined ? null : describe(wrong, rtol, config);

@@ -9,7 +9,7 @@ import type { WeightStore } from "../../models/layers/context.ts";
 import { sizeOf, type WeightSource } from "../../models/weights/weightSource.ts";
 import { DeviceCommunicator } from "../collectives/deviceCommunicator.ts";
 import { HostCommunicator } from "../collectives/hostCommunicator.ts";
-import { ParallelState } from "../collectives/processGroup.ts";
+import { ParallelState } from "../collectives/parallelState.ts";
 import type { Transport } from "../collectives/transport/transport.ts";
 import { FlightRecorder } from "../collectives/watchdog/flightRecorder.ts";
 import { messageOf } from "../common/errors.ts";
@@ -28,6 +28,7 @@ import { TokenExchange } from "./tokenExchange.ts";
 export interface RankHooks {
   readonly weights?: (source: WeightSource, rank: number) => WeightSource;
   readonly tp?: (communicator: Communicator, rank: number) => Communicator;
+  readonly pp?: (communicator: Communicator, rank: number) => Communicator;
 }
 
 /** What a rank uses of its surroundings. */
@@ -136,10 +137,10 @@ export class Worker {
       (group) => new HostCommunicator(group, options),
     );
     if (tp === undefined || pp === undefined || world === undefined) return;
-    const deviceTp = new DeviceCommunicator(tp);
+    const [deviceTp, devicePp] = [new DeviceCommunicator(tp), new DeviceCommunicator(pp)];
     const groups = {
       tp: this.#env.hooks?.tp?.(deviceTp, this.#spec.rank) ?? deviceTp,
-      pp: new DeviceCommunicator(pp),
+      pp: this.#env.hooks?.pp?.(devicePp, this.#spec.rank) ?? devicePp,
       tokens: new TokenExchange(world, samplingRank(run)),
     };
     const begin = performance.now();

@@ -2,6 +2,7 @@
 import type { Logger } from "../common/logger.ts";
 import { Tokenizer } from "../runtime/tokenizer.ts";
 import type { ChatTemplate } from "./api/chatTemplate.ts";
+import type { GrammarFactory } from "./api/grammar.ts";
 import { ApiError, badRequest } from "./http/apiError.ts";
 import type { ServerMetrics } from "./observe/metrics.ts";
 import type { StatusFeed } from "./observe/status.ts";
@@ -22,6 +23,10 @@ export interface ServerContext {
   readonly options: HttpOptions;
   readonly replicas: ReplicaSet;
   readonly chatTemplate: ChatTemplate | null;
+  /** Made the first time it is needed; null where the model has no tokenizer. */
+  readonly grammars: (() => Promise<GrammarFactory>) | null;
+  /** Fields of requests that are refused. */
+  readonly unsupported: ReadonlySet<string>;
   readonly metrics: ServerMetrics;
   readonly status: StatusFeed;
   readonly log: Logger;

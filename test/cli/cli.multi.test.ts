@@ -54,6 +54,7 @@ describe("generate", () => {
 
   test("by default over 2 virtual devices: text on stdout, plan and speed on stderr", async () => {
     const { code, stdout, stderr } = await runCli(PROMPT, "--max-tokens", "8", ...onDevice);
+    expect(stderr).not.toMatch(/error/);
     expect(code).toBe(0);
     expect(stdout.length).toBeGreaterThan(10);
     expect(golden.text.startsWith(stdout.replace(/\n$/, ""))).toBe(true);
@@ -66,8 +67,8 @@ describe("generate", () => {
   test("the same in process, by token ids", async () => {
     const ids = ["--prompt-ids", golden.prompt_ids.join(","), "--executor", "inProcess"];
     const flags = ["--json", "--max-tokens", "4", "--tp", "2", "--pp", "2", ...onDevice];
-    const { code, stdout } = await runCli("generate", ...ids, ...flags);
-    expect(code).toBe(0);
+    const { code, stdout, stderr } = await runCli("generate", ...ids, ...flags);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
     expect(JSON.parse(stdout)).toMatchObject({
       token_ids: golden.greedy_ids.slice(0, 4),
       layout: { tp: 2, pp: 2, executor: "inProcess" },
@@ -133,7 +134,8 @@ describe("the other commands", () => {
   });
 
   test("verify agrees with one device", async () => {
-    const { code, stdout } = await runCli("verify", PROMPT, "--tp", "2", ...onDevice);
+    const { code, stdout, stderr } = await runCli("verify", PROMPT, "--tp", "2", ...onDevice);
+    expect(stderr).not.toMatch(/error/);
     expect(stdout).toMatch(/\nlogits +1 .*\nok: \d+ taps agree\n$/);
     expect(code).toBe(0);
   });
@@ -141,7 +143,8 @@ describe("the other commands", () => {
 
 test("bench decode ends with a line of JSON", async () => {
   const workload = ["--prompt-len", "4", "--output-len", "4", "--repeats", "1"];
-  const { code, stdout } = await runCli("bench", "decode", ...workload, ...onDevice);
+  const { code, stdout, stderr } = await runCli("bench", "decode", ...workload, ...onDevice);
+  expect(stderr).not.toMatch(/error/);
   expect(code).toBe(0);
   const lines = stdout.trimEnd().split("\n");
   expect(lines.length).toBeGreaterThan(5);

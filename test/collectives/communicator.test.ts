@@ -1,4 +1,9 @@
 import { communicatorSuite } from "./communicator.suite.ts";
-import { WORLDS } from "./support/worlds.ts";
+import { hostMember, type OnEveryMember } from "./support/members.ts";
+import { onEveryRank, WORLDS } from "./support/worlds.ts";
 
-for (const [name, makeWorld] of Object.entries(WORLDS)) communicatorSuite(name, makeWorld);
+for (const [name, makeWorld] of Object.entries(WORLDS)) {
+  const everywhere: OnEveryMember = (worldSize, body, timeoutMs) =>
+    onEveryRank(makeWorld, worldSize, (host) => body(hostMember(host)), timeoutMs);
+  communicatorSuite(`host memory over ${name}`, everywhere, { maxWorldSize: 8, numRuns: 30 });
+}

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { HostCommunicator } from "../../src/collectives/hostCommunicator.ts";
 import { GROUP_KINDS, ParallelGrid } from "../../src/collectives/parallelGrid.ts";
-import { initializeModelParallel } from "../../src/collectives/processGroup.ts";
+import { initializeModelParallel } from "../../src/collectives/parallelState.ts";
 import { LoopbackHub } from "../../src/collectives/transport/loopback.ts";
 import { ranksOf } from "./support/worlds.ts";
 

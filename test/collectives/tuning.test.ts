@@ -1,25 +1,69 @@
 import { expect, test } from "vitest";
-import { chooseAlgorithm } from "../../src/collectives/tuning.ts";
+import {
+  type AlgorithmQuery,
+  chooseAlgorithm,
+  requireAlgorithm,
+} from "../../src/collectives/tuning.ts";
+import { ALL_REDUCE_TABLE } from "../../src/collectives/tuningTable.ts";
 
-const KiB = 1024;
+const base = { name: "allReduce", worldSize: 2, transport: "sharedMemory" } as const;
+const choose = (query: Partial<AlgorithmQuery> & { bytes: number }): string =>
+  chooseAlgorithm({ ...base, ...query }).algorithm;
 
-test.each([
-  ["loopback", 2, 16 * KiB, "oneShot"],
-  ["sharedMemory", 2, 0, "oneShot"],
-  ["sharedMemory", 2, 64 * KiB, "oneShot"],
-  ["sharedMemory", 4, 64 * KiB + 4, "ring"],
-  ["sharedMemory", 8, 32 * KiB, "oneShot"],
-  ["sharedMemory", 8, 64 * KiB, "ring"],
-  ["tcp", 2, 1024 * KiB, "ring"],
-] as const)(
-  "allReduce over %s, %i ranks, %i bytes: %s",
-  (transport, worldSize, bytes, algorithm) => {
-    expect(chooseAlgorithm({ name: "allReduce", bytes, worldSize, transport })).toBe(algorithm);
-  },
-);
+test("every row of the table is used up to its limits, and a ring above", () => {
+  for (const transport of ["loopback", "sharedMemory", "tcp"] as const) {
+    let smallest = 2;
+    for (const { worldSize, oneShotBytes, doublingBytes } of ALL_REDUCE_TABLE[transport]) {
+      const ranks = Math.min(worldSize, 64);
+      for (const size of [smallest, ranks]) {
+        const at = (bytes: number): string => choose({ bytes, worldSize: size, transport });
+        expect(at(0)).toBe("oneShot");
+        expect(at(oneShotBytes)).toBe("oneShot");
+        if (doublingBytes > oneShotBytes) {
+          expect(at(oneShotBytes + 4)).toBe("halvingDoubling");
+          expect(at(doublingBytes)).toBe("halvingDoubling");
+        }
+        expect(at(Math.max(oneShotBytes, doublingBytes) + 4)).toBe("ring");
+      }
+      smallest = worldSize + 1;
+    }
+    expect(ALL_REDUCE_TABLE[transport].at(-1)?.worldSize).toBe(Infinity);
+  }
+});
 
-test("reduceScatter goes by ring, allGather in one step", () => {
-  const query = { bytes: 4096, worldSize: 4, transport: "sharedMemory" } as const;
-  expect(chooseAlgorithm({ name: "reduceScatter", ...query })).toBe("ring");
-  expect(chooseAlgorithm({ name: "allGather", ...query })).toBe("oneShot");
+test("the reason names the limit and the table", () => {
+  const { reason } = chooseAlgorithm({ ...base, bytes: 16 });
+  expect(reason).toMatch(/^table of sharedMemory, 2 ranks: up to \d+ bytes$/);
+});
+
+test("an override wins, and where an operation has it not the table does", () => {
+  expect(chooseAlgorithm({ ...base, bytes: 4, override: "recursiveDoubling" })).toEqual({
+    algorithm: "recursiveDoubling",
+    reason: "asked for",
+  });
+  const { algorithm, reason } = chooseAlgorithm({
+    ...base,
+    name: "allGather",
+    bytes: 4,
+    override: "twoLevel",
+  });
+  expect(algorithm).toBe("oneShot");
+  expect(reason).toContain("allGather has no twoLevel");
+  expect(() => {
+    requireAlgorithm("reduceScatter", "twoLevel");
+  }).toThrow("reduceScatter: expected an algorithm of oneShot, ring, got twoLevel");
+});
+
+test("large sums of several hosts with several ranks each go by two levels", () => {
+  const large = { bytes: 1 << 20, worldSize: 4, transport: "tcp" } as const;
+  expect(choose({ ...large, numHosts: 2 })).toBe("twoLevel");
+  expect(choose({ ...large, numHosts: 4 })).toBe("ring"); // one rank a host: no first level
+  expect(choose({ ...large, numHosts: 1 })).toBe("ring");
+  expect(choose({ ...large, bytes: 1024, numHosts: 2 })).toBe("oneShot");
+});
+
+test("reduceScatter goes in one step while small, allGather always", () => {
+  expect(choose({ name: "reduceScatter", bytes: 64 })).toBe("oneShot");
+  expect(choose({ name: "reduceScatter", bytes: 1 << 24 })).toBe("ring");
+  expect(choose({ name: "allGather", bytes: 1 << 24 })).toBe("oneShot");
 });

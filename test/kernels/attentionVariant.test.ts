@@ -5,68 +5,83 @@ import {
   chooseDecodeVariant,
   choosePrefillVariant,
   chooseSplits,
+  type DecodeVariant,
   partialRows,
   TILE_Q,
 } from "../../src/kernels/attentionVariant.ts";
 
-const software = { isSoftware: true };
-const hardware = { isSoftware: false };
+const software = { isSoftware: true, subgroupMaxSize: 8 }; // lavapipe
+const swiftShader = { isSoftware: true, subgroupMaxSize: 4 };
+const hardware = { isSoftware: false, subgroupMaxSize: 32 };
 const headDims = Array.from({ length: 32 }, (_, i) => 8 * (i + 1));
 
 test.each([
-  // headDim, group, adapter, heads, tiles, parts, lanes
-  [32, 2, software, 2, 1, 1, 8],
-  [8, 1, software, 1, 1, 4, 8],
-  [128, 4, software, 4, 1, 1, 32],
-  [128, 4, hardware, 4, 1, 4, 128],
-  [128, 7, hardware, 7, 1, 4, 128],
-  [96, 11, hardware, 6, 2, 5, 120],
-  [256, 16, hardware, 8, 2, 2, 128],
-])("decode: headDim %i, group %i, %o", (headDim, group, adapter, heads, tiles, parts, lanes) => {
+  // headDim, group, adapter, kind, heads, tiles, lanes
+  [32, 2, software, "narrow", 2, 1, 8],
+  [32, 2, swiftShader, "narrow", 2, 1, 4],
+  [8, 1, { isSoftware: true, subgroupMaxSize: 0 }, "narrow", 1, 1, 4],
+  [128, 7, software, "narrow", 4, 2, 8],
+  [128, 4, hardware, "wide", 4, 1, 128],
+  [128, 7, hardware, "wide", 7, 1, 128],
+  [96, 11, hardware, "wide", 6, 2, 120],
+  [256, 16, hardware, "wide", 8, 2, 128],
+])("decode: headDim %i, group %i, %o", (headDim, group, adapter, kind, heads, tiles, lanes) => {
   expect(chooseDecodeVariant(headDim, group, adapter)).toMatchObject({
+    kind,
     headsPerWorkgroup: heads,
     headTiles: tiles,
-    parts,
     lanes,
   });
 });
 
 test.each([
-  // headDim, adapter, tileK, rowGroups, keyRowGroups, lanes
-  [32, software, 8, 1, 1, 8],
-  [8, software, 8, 4, 1, 8],
-  [128, software, 8, 1, 4, 32],
-  [128, hardware, 16, 4, 8, 128],
-  [256, hardware, 8, 2, 16, 128],
-  [200, hardware, 8, 2, 8, 100],
-])("prefill: headDim %i, %o", (headDim, adapter, tileK, rowGroups, keyRowGroups, lanes) => {
-  const want = { tileK, rowGroups, keyRowGroups, lanes, isStaged: !adapter.isSoftware };
-  expect(choosePrefillVariant(headDim, adapter)).toEqual(want);
+  // headDim, tileK, rowGroups, keyRowGroups, lanes
+  [8, 16, 16, 2, 32],
+  [128, 16, 4, 8, 128],
+  [256, 8, 2, 16, 128],
+  [200, 8, 2, 8, 100],
+])("prefill on hardware: headDim %i", (headDim, tileK, rowGroups, keyRowGroups, lanes) => {
+  const want = { kind: "tiled", tileK, rowGroups, keyRowGroups, lanes };
+  expect(choosePrefillVariant(headDim, hardware)).toEqual(want);
+  expect(choosePrefillVariant(headDim, software)).toEqual({ kind: "rows" });
 });
 
-test("every variant fits the limits that WebGPU guarantees and what the shaders need", () => {
-  for (const adapter of [software, hardware]) {
+/** Bytes of attention_decode.wgsl's or attention_decode_narrow.wgsl's workgroup arrays. */
+function decodeBytes(headDim: number, variant: DecodeVariant): number {
+  const { kind, headsPerWorkgroup: heads, lanes, chunk } = variant;
+  const vector = heads === 3 ? 16 : 4 * heads; // a vec3 takes 16 bytes in an array
+  if (kind === "narrow") return 4 * chunk + vector * (chunk * lanes + chunk + lanes);
+  return 4 * (heads * (headDim + chunk + lanes) + chunk + 5 * lanes);
+}
+
+test("every decode variant covers its heads and fits the limits that WebGPU guarantees", () => {
+  for (const adapter of [software, swiftShader, hardware]) {
     for (const headDim of headDims) {
-      const quads = headDim / 4;
       for (let group = 1; group <= 32; group++) {
-        const decode = chooseDecodeVariant(headDim, group, adapter);
-        const heads = decode.headsPerWorkgroup;
-        expect(heads * decode.headTiles).toBeGreaterThanOrEqual(group);
-        expect(heads * (decode.headTiles - 1)).toBeLessThan(group); // no tile is empty
-        expect(decode.lanes).toBeLessThanOrEqual(256);
-        const words = heads * (headDim + decode.chunk + decode.lanes) + decode.chunk;
-        expect(4 * (words + 5 * decode.lanes)).toBeLessThanOrEqual(32768);
+        const variant = chooseDecodeVariant(headDim, group, adapter);
+        const { kind, headsPerWorkgroup: heads, headTiles, lanes, chunk } = variant;
+        expect(heads * headTiles).toBeGreaterThanOrEqual(group);
+        expect(heads * (headTiles - 1)).toBeLessThan(group); // no tile is empty
+        expect(lanes).toBeLessThanOrEqual(256);
+        expect(decodeBytes(headDim, variant)).toBeLessThanOrEqual(24 * 1024);
+        if (kind === "wide") expect(lanes % (headDim / 4)).toBe(0);
+        else expect([heads <= 4, chunk % 4]).toEqual([true, 0]);
       }
-      const prefill = choosePrefillVariant(headDim, adapter);
-      expect(TILE_Q % prefill.rowGroups).toBe(0);
-      expect(TILE_Q % prefill.keyRowGroups).toBe(0);
-      expect(prefill.lanes).toBe(quads * prefill.rowGroups);
-      expect(prefill.lanes).toBeGreaterThanOrEqual(prefill.tileK * prefill.keyRowGroups);
-      expect(prefill.lanes).toBeLessThanOrEqual(256);
-      const staged = prefill.isStaged ? prefill.tileK * (headDim + 4) : 0;
-      const words = TILE_Q * (headDim + 4) + staged + (TILE_Q + 1) * prefill.tileK + 3 * TILE_Q;
-      expect(4 * words).toBeLessThanOrEqual(32768);
     }
+  }
+});
+
+test("every tiled prefill variant keeps what its shader needs", () => {
+  for (const headDim of headDims) {
+    const variant = choosePrefillVariant(headDim, hardware);
+    if (variant.kind !== "tiled") throw new Error("expected tiles");
+    const { tileK, rowGroups, keyRowGroups, lanes } = variant;
+    expect([TILE_Q % rowGroups, TILE_Q % keyRowGroups]).toEqual([0, 0]);
+    expect(lanes).toBe((headDim / 4) * rowGroups);
+    expect(lanes).toBeGreaterThanOrEqual(tileK * keyRowGroups);
+    expect(lanes).toBeLessThanOrEqual(256);
+    const words = (TILE_Q + tileK) * (headDim + 4) + (TILE_Q + 1) * tileK + 3 * TILE_Q;
+    expect(4 * words).toBeLessThanOrEqual(32 * 1024);
   }
 });
 
@@ -95,7 +110,7 @@ test("splits are whole blocks, cover the context and fit the scratch", () => {
     fc.property(
       fc.tuple(ints(1, 200_000), ints(1, 128), ints(1, 64), ints(0, 2000), fc.boolean()),
       ([context, maxSplits, blockSize, tokens, isSoftware]) => {
-        const adapter = { isSoftware };
+        const adapter = { isSoftware, subgroupMaxSize: 32 };
         const splits = chooseSplits(context, maxSplits, blockSize, tokens, adapter);
         const { splitSize, numSplits } = splits;
         expect(splitSize % blockSize).toBe(0);

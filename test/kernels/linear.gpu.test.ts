@@ -102,7 +102,7 @@ test("linear matches the f64 oracle with the variants of this adapter", async ({
   const agrees = fc.asyncProperty(cases(40, ["f32", "f16", "bf16"]), async (c) => {
     await runCase(device, c);
   });
-  await fc.assert(agrees, { numRuns: 40 });
+  await fc.assert(agrees, { numRuns: 30 });
 });
 
 const forced: [string, LinearVariant, number][] = [
@@ -110,7 +110,7 @@ const forced: [string, LinearVariant, number][] = [
   ["gemv of 4 tokens, activations shared", gemv(4, 16, "alone", "broadcast"), 6],
   ["gemv over workgroup memory", gemv(1, 64, "memory", "load"), 1],
   ["gemv of 8 tokens over workgroup memory", gemv(8, 32, "memory", "load"), 11],
-  ["gemv of 4 tokens by subgroups", gemv(4, 32, "subgroup", "load"), 6],
+  ["gemv of 4 tokens by subgroups", gemv(4, 64, "subgroup", "load"), 6],
   ["gemm", { kind: "gemm" }, 80],
 ];
 

@@ -21,40 +21,79 @@ function describe({ variant, minRows, maxRows }: LinearChoice): string {
   return `gemv ${tokens} x ${workgroupSize} ${rowSum} ${activations} ${rows}`;
 }
 
-const table: [name: string, LinearAdapter, capacity: number, inFeatures: number, string[]][] = [
-  ["lavapipe decode", lavapipe, 1, 256, ["gemv 1 x 32 alone broadcast 1-1"]],
-  [
-    "SwiftShader prefill",
-    swiftShader,
-    512,
-    256,
-    ["gemv 1 x 32 alone broadcast 1-1", "gemv 4 x 32 alone broadcast 2-"],
-  ],
-  ["software without subgroups", plainSoftware, 1, 256, ["gemv 1 x 32 alone load 1-1"]],
-  ["Llama 1B decode", nvidia, 1, 2048, ["gemv 1 x 64 subgroup load 1-1"]],
-  [
-    "Llama 1B prefill",
-    nvidia,
-    512,
-    8192,
-    [
-      "gemv 1 x 64 subgroup load 1-1",
-      "gemv 4 x 64 subgroup load 2-4",
+interface Row {
+  readonly name: string;
+  readonly adapter: LinearAdapter;
+  readonly capacity: number;
+  readonly outFeatures?: number;
+  readonly inFeatures: number;
+  readonly want: readonly string[];
+}
+
+const table: readonly Row[] = [
+  {
+    name: "lavapipe, decode",
+    adapter: lavapipe,
+    capacity: 1,
+    inFeatures: 256,
+    want: ["gemv 1 x 32 alone broadcast 1-1"],
+  },
+  {
+    name: "SwiftShader, prefill",
+    adapter: swiftShader,
+    capacity: 512,
+    inFeatures: 256,
+    want: ["gemv 1 x 32 alone broadcast 1-1", "gemv 4 x 32 alone broadcast 2-"],
+  },
+  {
+    name: "software without subgroups",
+    adapter: plainSoftware,
+    capacity: 1,
+    inFeatures: 256,
+    want: ["gemv 1 x 32 alone load 1-1"],
+  },
+  {
+    name: "Llama 1B o_proj, decode",
+    adapter: nvidia,
+    capacity: 1,
+    inFeatures: 2048,
+    want: ["gemv 1 x 128 subgroup load 1-1"],
+  },
+  {
+    name: "Llama 1B lm_head, decode",
+    adapter: nvidia,
+    capacity: 1,
+    outFeatures: 128_256,
+    inFeatures: 2048,
+    want: ["gemv 1 x 64 subgroup load 1-1"],
+  },
+  {
+    name: "Llama 1B down_proj, prefill",
+    adapter: nvidia,
+    capacity: 512,
+    inFeatures: 8192,
+    want: [
+      "gemv 1 x 128 subgroup load 1-1",
+      "gemv 4 x 128 subgroup load 2-4",
       "gemv 8 x 64 subgroup load 5-32",
       "gemm 33-",
     ],
-  ],
-  [
-    "a batch of 8, narrow, no subgroups",
-    plainGpu,
-    8,
-    256,
-    ["gemv 1 x 32 memory load 1-1", "gemv 4 x 32 memory load 2-4", "gemv 8 x 32 memory load 5-32"],
-  ],
+  },
+  {
+    name: "a batch of 8, narrow, no subgroups",
+    adapter: plainGpu,
+    capacity: 8,
+    inFeatures: 256,
+    want: [
+      "gemv 1 x 32 memory load 1-1",
+      "gemv 4 x 32 memory load 2-4",
+      "gemv 8 x 32 memory load 5-32",
+    ],
+  },
 ];
 
-test.for(table)("%s", ([, adapter, capacity, inFeatures, want]) => {
-  const shape = { capacity, outFeatures: 512, inFeatures, dtype: "bf16" } as const;
+test.for(table)("$name", ({ adapter, capacity, outFeatures = 2048, inFeatures, want }) => {
+  const shape = { capacity, outFeatures, inFeatures, dtype: "bf16" } as const;
   expect(linearVariants(shape, adapter).map(describe)).toEqual(want);
 });
 
@@ -75,12 +114,17 @@ test("exactly one variant runs for any live count", () => {
   fc.assert(oneRuns);
 });
 
-test("a shared row sum has a lane for each of its values", () => {
+test("a shared row sum has a lane for each value, and fits 16 KiB of workgroup memory", () => {
   for (const adapter of [nvidia, plainGpu]) {
-    const shape = { capacity: 64, outFeatures: 8, inFeatures: 64, dtype: "f16" } as const;
-    for (const { variant } of linearVariants(shape, adapter)) {
-      if (variant.kind === "gemm") continue;
-      expect(variant.workgroupSize).toBeGreaterThanOrEqual(4 * variant.tokens);
+    for (const inFeatures of [8, 512, 2048, 16_384]) {
+      const shape = { capacity: 64, outFeatures: 8, inFeatures, dtype: "f16" } as const;
+      for (const { variant } of linearVariants(shape, adapter)) {
+        if (variant.kind === "gemm") continue;
+        const values = 4 * variant.tokens;
+        expect(variant.workgroupSize).toBeGreaterThanOrEqual(values);
+        const bytes = 4 * values * (variant.workgroupSize + 2); // as in row_sum_memory.wgsl
+        expect(bytes).toBeLessThanOrEqual(16_384);
+      }
     }
   }
 });

@@ -92,7 +92,8 @@ function fillCache(
   const random = randomF32(cache.length, seed);
   blocks.forEach((ids, row) => {
     for (let position = 0; position < (lengths[row] ?? 0); position++) {
-      const slot = (ids[Math.floor(position / blockSize)] ?? 0) * blockSize + (position % blockSize);
+      const slot =
+        (ids[Math.floor(position / blockSize)] ?? 0) * blockSize + (position % blockSize);
       const at = slot * rowSize;
       cache.set(random.subarray(at, at + rowSize), at);
     }

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { expect } from "vitest";
+import { Device } from "../../src/device/device.ts";
 import type { SamplingRow } from "../../src/kernels/sampling/samplingRow.ts";
 import { sampleOracle } from "../oracles/sampling.ts";
 import { test } from "../support/gpu.ts";
@@ -63,8 +64,25 @@ test("one rank draws the oracle's token for any parameters", async ({ device }) 
     numRows += ids.length;
     expect(batch.rows.map(({ slot }) => lastToken[slot])).toEqual(ids);
   });
-  await fc.assert(agrees, { numRuns: 40, seed: 11 });
+  await fc.assert(agrees, { numRuns: 30, seed: 11 });
   expect(numNear).toBeLessThan(numRows / 20);
+});
+
+test("larger workgroups draw the same tokens", async ({ device }) => {
+  // 128 lanes, so that lists fold in groups; lavapipe compiles 512 for many seconds
+  const limits = { ...device.info.limits, maxComputeInvocationsPerWorkgroup: 128 };
+  const info = { ...device.info, limits, isSoftware: false };
+  const asHardware = new Device(device.gpu, info, device.shaders);
+  const agrees = fc.asyncProperty(anyBatch, async (batch) => {
+    const cuts = [batch.vocab >> 3, batch.vocab >> 1].filter((cut) => cut > 0);
+    for (const { ids } of [
+      await sampleOnOneRank(asHardware, batch),
+      await sampleOverRanks(asHardware, batch, [...new Set(cuts)]),
+    ]) {
+      expectOracle(batch, ids);
+    }
+  });
+  await fc.assert(agrees, { numRuns: 6, seed: 8 });
 });
 
 test("the draw does not depend on how the vocabulary is sharded", async ({ device }) => {
@@ -87,7 +105,7 @@ test("the draw does not depend on how the vocabulary is sharded", async ({ devic
     });
     expect(batch.rows.map(({ slot }) => many.lastToken[slot])).toEqual(many.ids);
   });
-  await fc.assert(same, { numRuns: 30, seed: 5 });
+  await fc.assert(same, { numRuns: 20, seed: 5 });
   expect(numFull).toBeGreaterThan(0);
   expect(numDifferent).toBeLessThan(3);
 });
@@ -143,6 +161,7 @@ test("ties, -inf and NaN", async ({ device }) => {
   const flat = new Float32Array(vocab).fill(0.25);
   const ends = new Float32Array(vocab).fill(-Infinity);
   [ends[5], ends[300], ends[330]] = [1, 1, Number.NaN];
+  const ramp = Float32Array.from({ length: vocab }, (_, i) => -i / 100);
   const none = new Float32Array(vocab).fill(-Infinity);
   const zeros = new Float32Array(vocab).fill(-1);
   [zeros[9], zeros[7], zeros[8]] = [0, -0, 0];
@@ -151,8 +170,11 @@ test("ties, -inf and NaN", async ({ device }) => {
     [flat, { topK: 1 }, [0]],
     [flat, { topK: 3 }, [0, 1, 2]],
     [flat, { topK: 70 }, Array.from({ length: 70 }, (_, i) => i)],
+    [flat, { topK: 100, topP: 0.999 }, Array.from({ length: 100 }, (_, i) => i)],
     [flat, { topP: 2 / 331 }, [0, 1]],
     [flat, { topP: 0.5 }, Array.from({ length: 166 }, (_, i) => i)],
+    [ramp, { minP: 0.3 }, Array.from({ length: 121 }, (_, i) => i)],
+    [ramp, { minP: 0.3, topK: 110 }, Array.from({ length: 110 }, (_, i) => i)],
     [ends, { isGreedy: true }, [5]],
     [ends, {}, [5, 300]],
     [ends, { topK: 64 }, [5, 300]],

@@ -94,7 +94,7 @@ test("a sampling workgroup is a power of two that the adapter allows", () => {
   const cases: [boolean, number, SamplingUse, number][] = [
     [true, 1024, "full", 16],
     [true, 1024, "sorted", 64],
-    [false, 1024, "full", 1024],
+    [false, 1024, "full", 512],
     [false, 1024, "sorted", 256],
     [false, 1024, "pick", 32],
     [false, 896, "full", 512],
@@ -155,6 +155,12 @@ const cases = [
     needs: false,
   },
   { what: "min-p passes 64", row: { minP: 0.5 }, slices: [flat], needs: true },
+  {
+    what: "min-p passes 64, top-p on top",
+    row: { minP: 0.5, topP: 0.01 },
+    slices: [flat],
+    needs: true,
+  },
   { what: "min-p passes few", row: { minP: 0.5 }, slices: [steep], needs: false },
   {
     what: "min-p passes few, top-p on top",

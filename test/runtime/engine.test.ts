@@ -209,8 +209,10 @@ test("timings", async () => {
   const { timings } = await stream.collect(); // two chunks of prefill, then three decodes
   expect(timings).toEqual({
     arrivalMs: 100,
+    scheduledMs: 100,
     firstTokenMs: 110,
     lastTokenMs: 140,
+    queueMs: 0,
     ttftMs: 10,
     tpotMs: 10,
   });

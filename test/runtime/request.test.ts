@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { PromptError } from "../../src/common/errors.ts";
+import { PromptError, UsageError } from "../../src/common/errors.ts";
 import type { ExecutorLimits } from "../../src/runtime/executor/executor.ts";
 import { createRequest, type Request } from "../../src/runtime/request.ts";
 import { resolveSamplingParams, type SamplingOptions } from "../../src/runtime/samplingParams.ts";
@@ -71,4 +71,14 @@ test("maxTokens left out is what context and cache leave", () => {
 test("ignoreEos keeps the request's own stop tokens", () => {
   expect([...draft([1], { stopTokenIds: [3] }).stopTokenIds]).toEqual([9, 3]);
   expect([...draft([1], { stopTokenIds: [3], ignoreEos: true }).stopTokenIds]).toEqual([3]);
+});
+
+test("what cannot reach the GPU is refused or left out", () => {
+  expect(() => draft([1], { logitBias: { 10: 1 } })).toThrow(UsageError);
+  expect(() => draft([1], { logitBias: { 10: 1 } })).toThrow("logitBias: expected ids from 0 to 9");
+  expect([...draft([1], { stopTokenIds: [10, 3] }).stopTokenIds]).toEqual([9, 3]);
+  const sampling = resolveSamplingParams();
+  const parts = { requestId: "r", promptTokenIds: [1], sampling, eosTokenIds: [] };
+  expect(createRequest(parts, limits)).toMatchObject({ priority: 0, leaderId: null });
+  expect(() => createRequest({ ...parts, priority: 0.5 }, limits)).toThrow("priority");
 });

@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { UsageError } from "../../src/common/errors.ts";
 import {
+  forkSamplingParams,
   gpuSamplingParams,
   isGreedy,
   mayNeedWide,
@@ -29,6 +30,21 @@ test.each<[SamplingOptions, string]>([
   [{ seed: 2 ** 32 }, "seed: expected a whole number from 0 to 4294967295, or -1 for a random one"],
   [{ seed: 1.5 }, "seed"],
   [{ maxTokens: 0 }, "maxTokens: expected a whole number of at least 1, got 0; leave it out"],
+  [{ minTokens: -1 }, "minTokens: expected a whole number from 0 to maxTokens, got -1"],
+  [
+    { minTokens: 5, maxTokens: 4 },
+    "minTokens: expected a whole number from 0 to maxTokens (4), got 5",
+  ],
+  [{ stop: ["a", ""] }, "stop: expected strings of at least 1 letter"],
+  [{ logprobs: 21 }, "logprobs: expected a whole number from 0 to 20, got 21"],
+  [{ promptLogprobs: 0.5 }, "promptLogprobs: expected a whole number from 0 to 20, got 0.5"],
+  [{ logitBias: { 3: 101 } }, "logitBias of token 3: expected a bias from -100 to 100, got 101"],
+  [{ logitBias: { 3: Number.NaN } }, "logitBias of token 3"],
+  [{ logitBias: { [-3]: 1 } }, "logitBias: expected token ids of at least 0, got -3"],
+  [
+    { logitBias: Object.fromEntries(Array.from({ length: 1025 }, (_, id) => [id, 1])) },
+    "logitBias: expected at most 1024 tokens, got 1025",
+  ],
   [{ stopTokenIds: [3, -1] }, "stopTokenIds: expected token ids of at least 0, got -1"],
 ])("%o is refused", (options, message) => {
   expect(() => resolveSamplingParams(options)).toThrow(UsageError);
@@ -46,14 +62,27 @@ test("defaults are vLLM's, the edges of ranges are in, and a drawn seed is recor
     presencePenalty: 0,
     frequencyPenalty: 0,
     maxTokens: null,
+    minTokens: 0,
     ignoreEos: false,
     stopTokenIds: [],
+    stop: [],
+    includeStopStrInOutput: false,
+    logprobs: null,
+    promptLogprobs: null,
+    logitBias: {},
   });
   expect(resolveSamplingParams({ seed }).seed).toBe(seed);
   const seeds = Array.from({ length: 8 }, () => resolveSamplingParams({ seed: -1 }).seed);
   expect(new Set(seeds).size).toBeGreaterThan(1);
   const edges = { topK: -1, minP: 1, presencePenalty: -2, frequencyPenalty: 2, seed: 2 ** 32 - 1 };
   expect(resolveSamplingParams(edges)).toMatchObject({ ...edges, topK: 0 });
+});
+
+test("choices of a fork differ in their seeds only, which wrap around", () => {
+  const params = resolveSamplingParams({ seed: 2 ** 32 - 2, topK: 5 });
+  const forks = [0, 1, 2].map((index) => forkSamplingParams(params, index));
+  expect(forks.map(({ seed }) => seed)).toEqual([2 ** 32 - 2, 2 ** 32 - 1, 0]);
+  for (const fork of forks) expect({ ...fork, seed: params.seed }).toEqual(params);
 });
 
 // [options, greedy, filter, penalties, wide]

@@ -37,7 +37,6 @@ async function sharedDevice(): Promise<Device> {
 
 /** vitest's test with a `device` fixture. */
 export const test = base.extend<{ device: Device }>({
-   
   device: async ({}, use) => {
     const device = await sharedDevice();
     await use(device);

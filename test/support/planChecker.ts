@@ -1,6 +1,7 @@
 /** Checks every promise that StepPlan and ExecutorLimits make, over the plans in flight together. */
 import { expect } from "vitest";
 import type { ExecutorLimits } from "../../src/runtime/executor/executor.ts";
+import { needsPenalties } from "../../src/runtime/samplingParams.ts";
 import { numTokensOf, type ScheduledSequence, type StepPlan } from "../../src/runtime/stepPlan.ts";
 
 // A slot's tenant: one sequence between admission and release.
@@ -8,6 +9,10 @@ interface Tenant {
   readonly name: string;
   readonly slot: number;
   readonly blocks: ReadonlySet<number>;
+  /** Of these, blocks that it may write to in this plan or later. */
+  readonly own: ReadonlySet<number>;
+  /** Of its own, blocks that this plan does not fill. */
+  readonly unfilled: ReadonlySet<number>;
 }
 
 /** Fed with each plan when it is made and when its output is taken. */
@@ -16,9 +21,10 @@ export class PlanChecker {
   readonly #inFlight: Tenant[][] = [];
   readonly #numTenants = new Map<number, number>(); // by slot
   readonly #lastSampled = new Map<number, number>(); // by slot: step
+  readonly #nextPosition = new Map<number, number>(); // by slot
   #nextStepIndex = 0;
   /** What was seen, so that a test can tell that it tried something. */
-  readonly seen = { maxInFlight: 0, mixedSteps: 0, chunks: 0, aheadDecodes: 0 };
+  readonly seen = { maxInFlight: 0, mixedSteps: 0, chunks: 0, aheadDecodes: 0, hits: 0 };
 
   constructor(limits: ExecutorLimits) {
     this.#limits = limits;
@@ -34,7 +40,9 @@ export class PlanChecker {
       const others = [...this.#inFlight.flat(), ...tenants].filter((t) => t.name !== tenant.name);
       for (const other of others) {
         expect(other.slot, "a slot with two sequences in flight").not.toBe(tenant.slot);
-        expect(other.blocks.isDisjointFrom(tenant.blocks), "a block with two owners").toBe(true);
+        expect(other.blocks.isDisjointFrom(tenant.own), "a write into another's block").toBe(true);
+        const unready = tenants.includes(other) ? other.own : other.unfilled;
+        expect(unready.isDisjointFrom(tenant.blocks), "a read of a block not filled").toBe(true);
       }
     }
     this.#inFlight.push(tenants);
@@ -57,11 +65,21 @@ export class PlanChecker {
     for (const sequence of plan.sequences) {
       expect(sequence.numTokens).toBe(sequence.tokenIds?.length ?? 1);
       expect(sequence.numTokens).toBeGreaterThan(0);
-      expect(sequence.isFirst).toBe(sequence.startPosition === 0);
+      this.#checkStart(sequence);
       expect(sequence.samplePosition).toBe(sequence.startPosition + sequence.numTokens);
       expect(sequence.samplePosition).toBeLessThan(maxModelLen);
       if (!sequence.samples) this.seen.chunks += 1;
     }
+  }
+
+  #checkStart(sequence: ScheduledSequence): void {
+    const { slot, isFirst, startPosition, numTokens, sampling, cachedTokenIds } = sequence;
+    if (!isFirst) expect(startPosition).toBe(this.#nextPosition.get(slot));
+    else expect(startPosition % this.#limits.blockSize).toBe(0);
+    if (isFirst && startPosition > 0) this.seen.hits += 1;
+    const isHidden = isFirst && startPosition > 0 && needsPenalties(sampling);
+    expect(cachedTokenIds?.length).toBe(isHidden ? startPosition : undefined);
+    this.#nextPosition.set(slot, startPosition + numTokens);
   }
 
   #checkDependence(plan: StepPlan): void {
@@ -75,7 +93,8 @@ export class PlanChecker {
     }
   }
 
-  #tenant({ slot, isFirst, blockTable, samplePosition }: ScheduledSequence): Tenant {
+  #tenant(sequence: ScheduledSequence): Tenant {
+    const { slot, isFirst, blockTable, startPosition, samplePosition } = sequence;
     const { maxNumSeqs, numBlocks, blockSize } = this.#limits;
     expect(slot).toBeGreaterThanOrEqual(0);
     expect(slot).toBeLessThan(maxNumSeqs);
@@ -85,7 +104,9 @@ export class PlanChecker {
     for (const block of blocks) expect(block >= 0 && block < numBlocks).toBe(true);
     const number = (this.#numTenants.get(slot) ?? 0) + (isFirst ? 1 : 0);
     this.#numTenants.set(slot, number);
-    return { name: `${slot}.${number}`, slot, blocks };
+    const own = new Set(blockTable.slice(Math.floor(startPosition / blockSize)));
+    const unfilled = new Set(blockTable.slice(Math.floor(samplePosition / blockSize)));
+    return { name: `${slot}.${number}`, slot, blocks, own, unfilled };
   }
 }
 

@@ -14,16 +14,18 @@ export class GroupTransport implements Transport {
   readonly rank: number;
   readonly worldSize: number;
   readonly worldRanks: readonly number[];
+  readonly hosts: readonly number[];
   readonly control: ControlBlock;
   readonly #world: Transport;
   readonly #namespaceBits: number;
 
   /** `worldRanks`: the members in group order; must contain the world transport's own rank. */
   constructor(world: Transport, worldRanks: readonly number[], namespace: number) {
-    this.kind = world.kind;
+    this.kind = world.kindAmong?.(worldRanks) ?? world.kind;
     this.rank = worldRanks.indexOf(world.rank);
     this.worldSize = worldRanks.length;
     this.worldRanks = worldRanks;
+    this.hosts = worldRanks.map((rank) => world.hosts[rank] ?? 0);
     this.control = world.control;
     this.#world = world;
     this.#namespaceBits = namespace << TAG_BITS;
@@ -60,8 +62,8 @@ export class GroupTransport implements Transport {
     this.#world.close();
   }
 
-  #inNamespace({ tag, signature }: Message): Message {
-    return { tag: tag | this.#namespaceBits, signature };
+  #inNamespace(message: Message): Message {
+    return { ...message, tag: message.tag | this.#namespaceBits };
   }
 
   #worldRank(rank: number): number {

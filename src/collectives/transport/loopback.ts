@@ -5,7 +5,8 @@
 import { CollectiveError } from "../../common/errors.ts";
 import { type AbortCause, ControlBlock } from "../watchdog/controlBlock.ts";
 import { type Guard, isShared, type Message, type Transport, type UseChunk } from "./transport.ts";
-import { type Bell, Waiters } from "./waiters.ts";
+import { LocalBell } from "./localBell.ts";
+import { Waiters } from "./waiters.ts";
 
 /** A message that some readers have not taken yet. */
 interface Parcel {
@@ -18,16 +19,20 @@ interface Parcel {
 export interface LoopbackOptions {
   /** How often waits look at their deadline. */
   readonly sliceMs?: number;
+  /** Pretends that ranks live on several hosts, for tests of two-level algorithms. */
+  readonly hosts?: readonly number[];
 }
 
 /** What the ranks of one thread share; each takes its end with `transport(rank)`. */
 export class LoopbackHub {
   readonly worldSize: number;
   readonly control: ControlBlock;
+  readonly hosts: readonly number[];
   readonly #transports: LoopbackTransport[];
 
-  constructor(worldSize: number, { sliceMs = 100 }: LoopbackOptions = {}) {
+  constructor(worldSize: number, { sliceMs = 100, hosts }: LoopbackOptions = {}) {
     this.worldSize = worldSize;
+    this.hosts = hosts ?? Array.from({ length: worldSize }, () => 0);
     this.control = new ControlBlock(
       new ArrayBuffer(ControlBlock.sizeBytes(worldSize)),
       0,
@@ -59,6 +64,7 @@ export class LoopbackTransport implements Transport {
   readonly rank: number;
   readonly worldSize: number;
   readonly worldRanks: readonly number[];
+  readonly hosts: readonly number[];
   readonly control: ControlBlock;
   readonly bell = new LocalBell();
   readonly #hub: LoopbackHub;
@@ -69,6 +75,7 @@ export class LoopbackTransport implements Transport {
     this.rank = rank;
     this.worldSize = hub.worldSize;
     this.worldRanks = Array.from({ length: hub.worldSize }, (_, index) => index);
+    this.hosts = hub.hosts;
     this.control = hub.control;
     this.#hub = hub;
     this.#waiters = new Waiters(this.bell, sliceMs);
@@ -127,6 +134,7 @@ export class LoopbackTransport implements Transport {
         offset: 0,
         totalBytes: bytes.length,
         signature: message.signature,
+        checksum: message.checksum,
         shared: isShared(bytes),
       });
     } finally {
@@ -134,29 +142,6 @@ export class LoopbackTransport implements Transport {
       this.#hub.transport(parcel.from).bell.ring();
     }
     return true;
-  }
-}
-
-/** A bell within one thread: no atomics, no timers. */
-class LocalBell implements Bell {
-  #numRings = 0;
-  #wake: (() => void) | undefined;
-
-  ring(): void {
-    this.#numRings += 1;
-    this.#wake?.();
-    this.#wake = undefined;
-  }
-
-  read(): number {
-    return this.#numRings;
-  }
-
-  sleep(seen: number): Promise<void> {
-    if (this.#numRings !== seen) return Promise.resolve();
-    return new Promise((resolve) => {
-      this.#wake = resolve;
-    });
   }
 }
 

@@ -16,6 +16,7 @@ export interface LaneShape {
 const CACHE_LINE_BYTES = 64;
 const HEADER_WORDS = CACHE_LINE_BYTES / 4; // a line each, so that slots do not share one
 const [READERS, POSITION, TAG, SIGNATURE, TOTAL, OFFSET, LENGTH] = [0, 1, 2, 3, 4, 5, 6];
+const [HAS_CHECKSUM, CHECKSUM] = [7, 8];
 
 export class SharedLane {
   readonly #words: Int32Array;
@@ -49,6 +50,8 @@ export class SharedLane {
     this.#words[header + TOTAL] = bytes.length;
     this.#words[header + OFFSET] = offset;
     this.#words[header + LENGTH] = length;
+    this.#words[header + HAS_CHECKSUM] = message.checksum === undefined ? 0 : 1;
+    this.#words[header + CHECKSUM] = message.checksum ?? 0;
     // This atomic store publishes the plain stores before it.
     Atomics.store(this.#words, header + READERS, readers);
     return length;
@@ -64,8 +67,10 @@ export class SharedLane {
     const begin = slot * this.#shape.slotBytes;
     const bytes = this.#bytes.subarray(begin, begin + length);
     const signature = this.#word(header + SIGNATURE);
+    const hasChecksum = this.#word(header + HAS_CHECKSUM) === 1;
+    const checksum = hasChecksum ? this.#word(header + CHECKSUM) >>> 0 : undefined;
     try {
-      use({ bytes, offset, totalBytes, signature, shared: true });
+      use({ bytes, offset, totalBytes, signature, checksum, shared: true });
     } finally {
       Atomics.and(this.#words, header + READERS, ~(1 << reader));
     }

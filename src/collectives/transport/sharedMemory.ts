@@ -89,6 +89,7 @@ class SharedMemoryTransport implements Transport {
   readonly rank: number;
   readonly worldSize: number;
   readonly worldRanks: readonly number[];
+  readonly hosts: readonly number[];
   readonly control: ControlBlock;
   readonly #descriptor: SharedMemoryDescriptor;
   readonly #layout: Layout;
@@ -103,6 +104,7 @@ class SharedMemoryTransport implements Transport {
     this.rank = rank;
     this.worldSize = worldSize;
     this.worldRanks = Array.from({ length: worldSize }, (_, index) => index);
+    this.hosts = this.worldRanks.map(() => 0);
     this.control = control;
     this.#descriptor = descriptor;
     this.#layout = layoutOf(descriptor);

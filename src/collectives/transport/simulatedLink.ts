@@ -21,6 +21,7 @@ export class SimulatedLink implements Transport {
   readonly rank: number;
   readonly worldSize: number;
   readonly worldRanks: readonly number[];
+  readonly hosts: readonly number[];
   readonly control: ControlBlock;
   readonly #inner: Transport;
   readonly #link: Required<LinkProperties>;
@@ -33,6 +34,7 @@ export class SimulatedLink implements Transport {
     this.rank = inner.rank;
     this.worldSize = inner.worldSize;
     this.worldRanks = inner.worldRanks;
+    this.hosts = inner.hosts;
     this.control = inner.control;
     this.#inner = inner;
     this.#link = {

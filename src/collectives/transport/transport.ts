@@ -3,7 +3,9 @@
  * test/collectives/transport/transport.suite.ts.
  *
  * Matching   A message is found by (from, tag), whether it was sent or published. Messages of one
- *            (from, to, tag) arrive in the order sent; different tags may be received in any order.
+ *            (from, to, tag) arrive in the order sent, and in the order published; not across the two, so
+ *            one operation uses only one of them between two ranks. Different tags may be received in
+ *            any order.
  *            At most one `recv` and one `send` of a (peer, tag) are under way at a time.
  * Lending    `bytes` given to send or publish belong to the transport until its promise settles
  *            (loopback hands them straight to the receiver). A chunk lent to `use` dies when `use`
@@ -21,6 +23,8 @@ export interface Message {
   readonly tag: number;
   /** What the sender believes it is doing (signature.ts), so that the receiver can compare. */
   readonly signature: number;
+  /** CRC-32 of all its bytes, where the sender was asked for one; a transport only carries it. */
+  readonly checksum?: number | undefined;
 }
 
 /** A part of an incoming message, lent to the receiver until `use` returns. */
@@ -30,6 +34,7 @@ export interface Chunk {
   readonly offset: number;
   readonly totalBytes: number;
   readonly signature: number;
+  readonly checksum: number | undefined;
   /** SharedArrayBuffer behind `bytes`: copy it to plain memory or a mapped range, since `writeBuffer` crashes on it. */
   readonly shared: boolean;
 }
@@ -54,6 +59,8 @@ export interface Transport {
   readonly worldSize: number;
   /** The world rank of each of this transport's ranks; [0, 1, …] unless this is a group's view. */
   readonly worldRanks: readonly number[];
+  /** The host that each of this transport's ranks lives on, as a number; all equal on one machine. */
+  readonly hosts: readonly number[];
   /** Progress of all ranks and the abort flag; indexed by world rank. */
   readonly control: ControlBlock;
 
@@ -68,6 +75,9 @@ export interface Transport {
   send(to: number, message: Message, bytes: Uint8Array, guard: Guard): Promise<void>;
   /** Takes the next message of (from, tag), sent or published; resolves after its last chunk. */
   recv(from: number, tag: number, use: UseChunk, guard: Guard): Promise<void>;
+
+  /** How bytes move among these ranks, where that differs from `kind`. */
+  kindAmong?(ranks: readonly number[]): TransportKind;
 
   /** Fails every operation of every rank, now and from now on. The first cause is kept. */
   abort(cause: AbortCause): void;

@@ -26,8 +26,8 @@ export interface RankProgress {
   readonly quietMs: number;
 }
 
-/** Groups a rank can be in: one for each namespace of processGroup.ts. */
-export const MAX_GROUPS = 16;
+/** Namespaces: the lower half for the kinds of parallelGrid.ts, the upper for subgroups. */
+export const MAX_GROUPS = 64;
 
 const MAX_REASON_BYTES = 2048;
 const HISTORY = 8; // announced operations kept a group and rank: more than a rank can run ahead

@@ -73,6 +73,15 @@ export class OperationGuard implements Guard {
     );
   }
 
+  /** The bytes of a message are not those that were sent. */
+  checkChecksum(from: number, expected: number, got: number): void {
+    if (expected === got) return;
+    throw new CollectiveError(
+      `${this.describe()}: a message from rank ${from} was damaged on its way: ` +
+        `expected checksum ${expected.toString(16)}, got ${got.toString(16)}`,
+    );
+  }
+
   /** `allReduce (oneShot, f32, 16384 bytes) #12 of group tp on rank 0` */
   describe(): string {
     const { groupName, sequence, signature, bytes, worldRank } = this.#operation;

@@ -60,6 +60,7 @@ export function numUnfilteredRows(live: LiveCounts): number {
 
 function listsLaunch(
   { logits, firstTokenId, samplingRows, lists }: CandidateListsArgs,
+  lanes: number,
   numRows: (live: LiveCounts) => number,
 ): KernelLaunch {
   const [maxSamples = 0, numVocab = 0] = logits.shape;
@@ -68,7 +69,7 @@ function listsLaunch(
   expectShape("samplingRows", samplingRows, [maxSamples, SAMPLING_ROW_WORDS]);
   expectShape("lists", lists, [numChunks, maxSamples, CANDIDATE_WORDS]);
   return {
-    params: pack(u32(numVocab), u32(firstTokenId), u32(maxSamples), u32(chunk)),
+    params: pack(u32(numVocab), u32(firstTokenId), u32(maxSamples), u32(chunk), u32(lanes)),
     inputs: [logits, samplingRows],
     outputs: [lists],
     workgroups: (live) => [numChunks, numRows(live), 1],
@@ -87,7 +88,8 @@ const sampleBest: Kernel<CandidateListsArgs> = defineKernel({
     "sampling/sample_best.wgsl",
   ],
   overrides: (_args, adapter) => ({ WG_SIZE: samplingWorkgroupSize(adapter, "best") }),
-  launch: (args) => listsLaunch(args, numUnfilteredRows),
+  launch: (args, adapter) =>
+    listsLaunch(args, samplingWorkgroupSize(adapter, "best"), numUnfilteredRows),
 });
 
 /** Filtered rows; skipped where there are none. */
@@ -103,18 +105,20 @@ const sampleCandidates: Kernel<CandidateListsArgs> = defineKernel({
     "sampling/sample_candidates.wgsl",
   ],
   overrides: (_args, adapter) => ({ WG_SIZE: samplingWorkgroupSize(adapter, "sorted") }),
-  launch: (args) => listsLaunch(args, numFilteredRows),
+  launch: (args, adapter) =>
+    listsLaunch(args, samplingWorkgroupSize(adapter, "sorted"), numFilteredRows),
 });
 
 const mergeCandidates: Kernel<MergeArgs> = defineKernel({
   name: "sample_merge",
   sources: [...mergeSources, "sampling/sample_merge.wgsl"],
   overrides: (_args, adapter) => ({ WG_SIZE: samplingWorkgroupSize(adapter, "sorted") }),
-  launch: ({ lists, samplingRows, candidates }) => {
+  launch: ({ lists, samplingRows, candidates }, adapter) => {
+    const lanes = samplingWorkgroupSize(adapter, "sorted");
     const [numLists = 0, maxSamples = 0] = lists.shape;
     expectShape("candidates", candidates, [maxSamples, CANDIDATE_WORDS]);
     return {
-      params: pack(u32(numLists), u32(maxSamples)),
+      params: pack(u32(numLists), u32(maxSamples), u32(lanes)),
       inputs: [samplingRows, lists],
       outputs: [candidates],
       workgroups: (live) => [live.numSamples, 1, 1],

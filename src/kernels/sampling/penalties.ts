@@ -27,6 +27,22 @@ export function packPenaltyPart(parts: Uint32Array, index: number, part: Penalty
   );
 }
 
+/** A row of `counts` that holds these tokens, the first promptLength of them as prompt; see token_counts.wgsl. */
+export function countsOf(
+  tokenIds: readonly number[],
+  promptLength: number,
+  vocab: { readonly begin: number; readonly end: number },
+): Uint32Array<ArrayBuffer> {
+  const row = new Uint32Array(vocab.end - vocab.begin);
+  for (const [position, tokenId] of tokenIds.entries()) {
+    const local = tokenId - vocab.begin;
+    const count = row[local];
+    if (count === undefined) continue; // another rank's
+    row[local] = position < promptLength ? count | 0x80000000 : count + 1;
+  }
+  return row;
+}
+
 export interface TokenCountsArgs {
   readonly penaltyParts: Tensor; // [maxSeqs, 4] u32; the first live.numPenalized rows are read
   readonly tokenIds: Tensor; // [maxTokens] u32; bit 31 set: the low bits are a slot of lastToken

@@ -31,6 +31,7 @@ export interface PickTokenArgs {
 
 function pickLaunch(
   { lists, samplingRows, sampledIds, lastToken, fullRows }: PickTokenArgs,
+  lanes: number,
   numRows: (live: LiveCounts) => number,
 ): KernelLaunch {
   const [numLists = 0, maxSamples = 0] = lists.shape;
@@ -39,7 +40,7 @@ function pickLaunch(
   expectShape("sampledIds", sampledIds, [maxSamples]);
   expectShape("fullRows", fullRows, [maxSamples]);
   return {
-    params: pack(u32(numLists), u32(maxSamples)),
+    params: pack(u32(numLists), u32(maxSamples), u32(lanes)),
     inputs: [samplingRows, lists],
     outputs: [sampledIds, lastToken, fullRows],
     workgroups: (live) => [numRows(live), 1, 1],
@@ -51,7 +52,8 @@ const pickBest: Kernel<PickTokenArgs> = defineKernel({
   name: "pick_best",
   sources: [...mergeBestSources, "sampling/pick_best.wgsl"],
   overrides: (_args, adapter) => ({ WG_SIZE: samplingWorkgroupSize(adapter, "pick") }),
-  launch: (args) => pickLaunch(args, numUnfilteredRows),
+  launch: (args, adapter) =>
+    pickLaunch(args, samplingWorkgroupSize(adapter, "pick"), numUnfilteredRows),
 });
 
 /** Filtered rows; skipped where there are none. */
@@ -62,7 +64,8 @@ const pickFiltered: Kernel<PickTokenArgs> = defineKernel({
     WG_SIZE: samplingWorkgroupSize(adapter, "sorted"),
     HOST_DECIDES: Number(hostDecides),
   }),
-  launch: (args) => pickLaunch(args, numFilteredRows),
+  launch: (args, adapter) =>
+    pickLaunch(args, samplingWorkgroupSize(adapter, "sorted"), numFilteredRows),
 });
 
 /** Records the pick of all sampled rows: one launch, or two where filtered and other rows meet. */
@@ -86,19 +89,19 @@ export const sampleFull: Kernel<SampleFullArgs> = defineKernel({
     "lib/sort_key.wgsl",
     "lib/random.wgsl",
     "lib/block_best.wgsl",
-    "lib/block_sum.wgsl",
     "sampling/sampling_row.wgsl",
     "sampling/sample_full.wgsl",
   ],
   overrides: (_args, adapter) => ({ WG_SIZE: samplingWorkgroupSize(adapter, "full") }),
-  launch: ({ logits, samplingRows, fullRows, sampledIds, lastToken }) => {
+  launch: ({ logits, samplingRows, fullRows, sampledIds, lastToken }, adapter) => {
+    const lanes = samplingWorkgroupSize(adapter, "full");
     const [numRows = 0, vocab = 0] = logits.shape;
     const [maxSamples = 0] = fullRows.shape;
     expectDType("logits", logits, ["f32"]);
     expectShape("samplingRows", samplingRows, [maxSamples, SAMPLING_ROW_WORDS]);
     expectShape("sampledIds", sampledIds, [maxSamples]);
     return {
-      params: pack(u32(vocab), u32(numRows)),
+      params: pack(u32(vocab), u32(numRows), u32(lanes)),
       inputs: [logits, samplingRows, fullRows],
       outputs: [sampledIds, lastToken],
       workgroups: (live) => [live.numWide > 0 ? live.numSamples : 0, 1, 1],

@@ -16,6 +16,8 @@ export interface ExecutorLimits {
   readonly vocabSize: number;
   /** Plans that may wait for their output at once; at least ppSize. */
   readonly maxInFlight: number;
+  /** Pipeline stages, so plans that should be independent of each other; 1 when left out. */
+  readonly ppSize?: number;
 }
 
 /** Runs StepPlans on every rank. */
@@ -26,6 +28,8 @@ export interface Executor {
    * calls. A rejection is final: the engine fails every request and makes no further call but `shutdown`.
    */
   execute(plan: StepPlan): Promise<StepOutput>;
+  /** Calls `listener` once, as soon as it has failed: also while no plan runs. */
+  onFailure?(listener: (error: Error) => void): void;
   /** Stops all ranks and frees their devices; called once, also after a failure. */
   shutdown(): Promise<void>;
 }

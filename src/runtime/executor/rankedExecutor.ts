@@ -14,8 +14,8 @@ export class RankedExecutor implements Executor {
   readonly reports: readonly RankReport[];
   readonly #ranks: readonly RankHandle[];
   readonly #root: number;
-  readonly #failure: Promise<never>;
-  #fail: (error: Error) => void = () => undefined;
+  readonly #listeners = new Set<(error: Error) => void>();
+  #failure: Error | undefined;
 
   private constructor(
     ranks: readonly RankHandle[],
@@ -27,10 +27,6 @@ export class RankedExecutor implements Executor {
     this.#root = samplingRank(run);
     this.limits = limits;
     this.reports = reports;
-    this.#failure = new Promise((_resolve, reject) => {
-      this.#fail = reject;
-    });
-    this.#failure.catch(() => undefined); // reported by whoever waits
     for (const rank of ranks)
       rank.onFailure((error) => {
         this.#fail(error);
@@ -52,7 +48,8 @@ export class RankedExecutor implements Executor {
       await allOrFirstFailure(ranks, (rank) => rank.start(numBlocks));
       const { maxNumSeqs, maxNumBatchedTokens, blockSize, maxModelLen, maxInFlight } = run;
       const sizes = { maxNumSeqs, maxNumBatchedTokens, blockSize, maxModelLen, maxInFlight };
-      return new RankedExecutor(ranks, run, { ...sizes, numBlocks, vocabSize }, reports);
+      const limits = { ...sizes, numBlocks, vocabSize, ppSize: run.ppSize };
+      return new RankedExecutor(ranks, run, limits, reports);
     } catch (error) {
       await Promise.allSettled(ranks.map((rank) => rank.shutdown()));
       throw error;
@@ -65,7 +62,7 @@ export class RankedExecutor implements Executor {
       output.catch((error: unknown) => {
         this.#fail(asError(error));
       });
-    const output = await Promise.race([outputs[this.#root], this.#failure]);
+    const output = await this.#orFailure(outputs[this.#root] ?? Promise.resolve(null));
     if (output === null || output === undefined) {
       throw new WorkerError(`rank ${this.#root}: step ${plan.stepIndex} gave no tokens`);
     }
@@ -78,13 +75,13 @@ export class RankedExecutor implements Executor {
     only: readonly string[] = [],
   ): Promise<readonly (readonly TapRecord[])[]> {
     const taps = Promise.all(this.#ranks.map((rank) => rank.forwardTaps(tokenIds, only)));
-    return await Promise.race([taps, this.#failure]);
+    return await this.#orFailure(taps);
   }
 
   /** GPU time of the launches of one decode step on rank 0; for use while no request runs. */
   async profileDecode(promptLength: number, batchSize: number): Promise<readonly LaunchTime[]> {
     const all = Promise.all(this.#ranks.map((rank) => rank.profileDecode(promptLength, batchSize)));
-    const [first = []] = await Promise.race([all, this.#failure]);
+    const [first = []] = await this.#orFailure(all);
     return first;
   }
 
@@ -96,8 +93,30 @@ export class RankedExecutor implements Executor {
     await Promise.all(this.#ranks.map((rank) => rank.resetStats()));
   }
 
+  onFailure(listener: (error: Error) => void): void {
+    if (this.#failure === undefined) this.#listeners.add(listener);
+    else listener(this.#failure);
+  }
+
   async shutdown(): Promise<void> {
     await Promise.allSettled(this.#ranks.map((rank) => rank.shutdown()));
+  }
+
+  #fail(error: Error): void {
+    if (this.#failure !== undefined) return;
+    this.#failure = error;
+    for (const listener of this.#listeners) listener(error);
+    this.#listeners.clear();
+  }
+
+  /** The result, or the first failure of any rank. A race with one lasting promise would hold every result. */
+  #orFailure<T>(work: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.onFailure(reject);
+      void work.then(resolve, reject).finally(() => {
+        this.#listeners.delete(reject);
+      });
+    });
   }
 }
 

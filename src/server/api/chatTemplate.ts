@@ -104,7 +104,8 @@ function specialTokens(fields: Record<string, unknown>): Record<string, string> 
   const named = Object.entries(fields).filter(([name]) => /^\w+_token$/.test(name));
   return Object.fromEntries(
     named.flatMap(([name, token]) => {
-      const text = typeof token === "string" ? token : (Object(token) as { content?: unknown }).content;
+      const text =
+        typeof token === "string" ? token : (Object(token) as { content?: unknown }).content;
       return typeof text === "string" ? [[name, text]] : [];
     }),
   );

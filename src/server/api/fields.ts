@@ -57,5 +57,4 @@ export const responseFormat = z.discriminatedUnion("type", [
 
 export type ResponseFormat = z.output<typeof responseFormat>;
 
-const sampling = z.object(samplingFields);
-export type SamplingFields = z.output<typeof sampling>;
+export type SamplingFields = z.output<z.ZodObject<typeof samplingFields>>;

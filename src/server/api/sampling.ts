@@ -7,13 +7,20 @@ import type { SamplingFields } from "./fields.ts";
 
 const SEEDS = 2 ** 32;
 
+/** Fields whose device half is missing: they would be taken and have no effect. */
+export const UNSUPPORTED: ReadonlySet<string> = new Set([
+  "logit_bias",
+  "logprobs",
+  "min_tokens",
+  "response_format",
+]);
+
 /** A field, else what the checkpoint recommends, else the engine's default. */
 export function samplingOptions(
   fields: SamplingFields,
   recommended: LoadedModel["generation"],
   maxTokens: number | undefined,
 ): SamplingOptions {
-  refuseUnsupported(fields);
   const temperature = recommended.doSample === false ? 0 : recommended.temperature;
   return {
     temperature: fields.temperature ?? temperature ?? undefined,
@@ -25,6 +32,10 @@ export function samplingOptions(
     frequencyPenalty: fields.frequency_penalty ?? undefined,
     ignoreEos: fields.ignore_eos ?? undefined,
     stopTokenIds: fields.stop_token_ids ?? undefined,
+    stop: typeof fields.stop === "string" ? [fields.stop] : (fields.stop ?? undefined),
+    includeStopStrInOutput: fields.include_stop_str_in_output ?? undefined,
+    logitBias: fields.logit_bias ?? undefined,
+    minTokens: fields.min_tokens ?? undefined,
     maxTokens,
   };
 }
@@ -38,13 +49,21 @@ export function seedOfChoice(
   return { seed: (((seed + index) % SEEDS) + SEEDS) % SEEDS };
 }
 
-function refuseUnsupported(fields: SamplingFields): void {
-  const isBiased = Object.keys(fields.logit_bias ?? {}).length > 0;
-  if (isBiased) throw notSupportedYet("logit_bias");
-  if (fields.stop !== null && fields.stop !== undefined && fields.stop.length > 0) {
-    throw notSupportedYet("stop");
+/** Throws a 400 for a field in use that is in `unsupported`. */
+export function refuseUnsupported(
+  unsupported: ReadonlySet<string>,
+  fields: SamplingFields & { readonly logprobs?: unknown; readonly response_format?: unknown },
+): void {
+  const { logit_bias: bias, logprobs, response_format: format } = fields;
+  const isUsed = {
+    logit_bias: Object.keys(bias ?? {}).length > 0,
+    logprobs: logprobs !== null && logprobs !== undefined && logprobs !== false,
+    min_tokens: (fields.min_tokens ?? 0) > 0,
+    response_format: ((format ?? { type: "text" }) as { type: string }).type !== "text",
+  };
+  for (const [field, used] of Object.entries(isUsed)) {
+    if (used && unsupported.has(field)) throw notSupportedYet(field);
   }
-  if ((fields.min_tokens ?? 0) > 0) throw notSupportedYet("min_tokens");
   if (fields.skip_special_tokens === false) throw notSupportedYet("skip_special_tokens");
 }
 

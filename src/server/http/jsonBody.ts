@@ -65,6 +65,14 @@ function deepest(issue: Issue): Issue {
   const inner = (issue.errors ?? [])
     .flatMap((branch) => branch.slice(0, 1))
     .map((nested) => deepest({ ...nested, path: [...issue.path, ...nested.path] }));
-  const best = inner.sort((a, b) => b.path.length - a.path.length)[0];
+  const best = inner.sort((a, b) => comparePlaces(b.path, a.path))[0];
   return best !== undefined && best.path.length > issue.path.length ? best : issue;
+}
+
+/** The longer path is further; of two as long, the one with the later item of a list. */
+function comparePlaces(a: readonly PropertyKey[], b: readonly PropertyKey[]): number {
+  if (a.length !== b.length) return a.length - b.length;
+  const at = a.findIndex((key, depth) => key !== b[depth]);
+  const [left, right] = [a[at], b[at]];
+  return typeof left === "number" && typeof right === "number" ? left - right : 0;
 }

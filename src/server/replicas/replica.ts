@@ -17,8 +17,6 @@ export interface ReplicaOptions {
 }
 
 const RESTART_DELAYS_MS = [0, 1000, 2000, 5000, 15_000, 30_000] as const;
-/** An idle engine may not notice a lost worker by itself: ask this often. */
-const WATCH_INTERVAL_MS = 250;
 
 /** `model` is the one that answers now; it changes with a restart. */
 export class Replica {
@@ -26,7 +24,6 @@ export class Replica {
   readonly #load: LoadReplica;
   readonly #options: ReplicaOptions;
   readonly #prefixes = new PrefixMemory();
-  readonly #watch: NodeJS.Timeout;
   #model: ServedModel;
   #state: ReplicaState = "ready";
   #cause: Error | null = null;
@@ -40,9 +37,7 @@ export class Replica {
     this.#model = model;
     this.#load = load;
     this.#options = options;
-    this.#watch = setInterval(() => {
-      this.checkFailure();
-    }, WATCH_INTERVAL_MS).unref();
+    this.#watch();
   }
 
   get state(): ReplicaState {
@@ -95,7 +90,6 @@ export class Replica {
   /** Ends it for good. */
   async stop(): Promise<void> {
     this.#state = "stopped";
-    clearInterval(this.#watch);
     this.#wake();
     await this.#restart;
     await this.#model.shutdown();
@@ -109,6 +103,7 @@ export class Replica {
       if (!this.#isWanted()) return;
       try {
         this.#model = await this.#load(this.index);
+        this.#watch();
         break;
       } catch (error) {
         this.#options.log?.error(`replica ${this.index}: restart failed: ${messageOf(error)}`);
@@ -119,6 +114,11 @@ export class Replica {
     this.#state = "ready";
     this.#cause = null;
     this.#options.log?.info(`replica ${this.index} is back in rotation`);
+  }
+
+  /** A worker may be lost while no request runs. */
+  #watch(): void {
+    this.#model.llm.engine.onFailure(() => void this.checkFailure());
   }
 
   #isWanted(): boolean {

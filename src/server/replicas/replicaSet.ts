@@ -24,11 +24,21 @@ export interface ReplicaSetOptions extends ReplicaOptions {
 /** One request that a replica has taken. */
 export interface Submission {
   readonly outputs: AsyncGenerator<RequestOutput, void, undefined>;
+  /** Prompt tokens that needed no computation, as far as known by now. */
+  numCachedTokens(): number;
 }
 
+/** Where a request runs; changes when it moves to another replica. */
 interface Placement {
-  readonly replica: Replica;
-  readonly stream: RequestStream;
+  replica: Replica;
+  stream: RequestStream;
+}
+
+interface Reading {
+  readonly request: EngineRequest;
+  readonly hashes: readonly number[];
+  readonly place: Placement;
+  readonly signal: AbortSignal;
 }
 
 export class ReplicaSet {
@@ -87,10 +97,36 @@ export class ReplicaSet {
     });
   }
 
-  /** Starts a request at once; throws if it can never run. Aborting `signal` ends it at once. */
-  submit(request: EngineRequest, signal: AbortSignal): Submission {
-    const hashes = prefixHashes(request.promptTokenIds);
-    return { outputs: this.#read(request, hashes, this.#place(request, hashes), signal) };
+  /**
+   * Starts completions of one prompt at once, on one replica, where they compute the prompt once; throws
+   * if they can never run. Aborting `signal` ends them at once.
+   */
+  submit(requests: readonly EngineRequest[], signal: AbortSignal): Submission[] {
+    const hashes = prefixHashes(requests[0]?.promptTokenIds ?? []);
+    const places: Placement[] = [];
+    try {
+      for (const request of requests) {
+        const [leader] = places;
+        places.push(leader === undefined ? this.#place(request, hashes) : follow(leader, request));
+      }
+    } catch (error) {
+      places.forEach(abort);
+      throw error;
+    }
+    return places.map((place, index) => {
+      // Now, not when somebody reads: the client may leave before.
+      const onAbort = (): void => {
+        abort(place);
+      };
+      signal.addEventListener("abort", onAbort, { once: true });
+      const release = (): void => {
+        signal.removeEventListener("abort", onAbort);
+        abort(place); // of no effect once it has ended
+      };
+      const request = requests[index] ?? { promptTokenIds: [] };
+      const outputs = this.#read({ request, hashes, place, signal }, release);
+      return { outputs, numCachedTokens: () => place.stream.usage.cachedTokens };
+    });
   }
 
   /** Takes no more requests, and waits until those that run are done or `timeoutMs` is over. */
@@ -108,36 +144,40 @@ export class ReplicaSet {
   }
 
   async *#read(
-    request: EngineRequest,
-    hashes: readonly number[],
-    first: Placement,
-    signal: AbortSignal,
+    { request, hashes, place, signal }: Reading,
+    release: () => void,
   ): AsyncGenerator<RequestOutput, void, undefined> {
-    let { replica, stream } = first;
-    const abort = (): void => void replica.model.llm.engine.abort(stream.requestId);
-    signal.addEventListener("abort", abort, { once: true });
-    let numOutputs = 0;
     try {
-      if (signal.aborted) abort();
-      for (;;) {
-        try {
-          for await (const output of stream) {
-            numOutputs += 1;
-            this.#options.observer?.onOutput(replica.index, stream, output);
-            yield output;
-          }
-          return;
-        } catch (error) {
-          this.#options.observer?.onFailure(replica.index);
-          const isLost = replica.checkFailure();
-          const canRetry = isLost && numOutputs === 0 && !signal.aborted && !this.#isDraining;
-          if (!canRetry || this.#ready().length === 0) throw isLost ? lostReplica(error) : error;
-          ({ replica, stream } = this.#place(request, hashes));
-        }
+      while (!(yield* this.#readPlace(place, signal))) {
+        // The draws are keyed by the seed, so the second try is the first one's completion.
+        const { sampling } = place.stream.request;
+        Object.assign(place, this.#place({ ...request, sampling }, hashes));
       }
     } finally {
-      signal.removeEventListener("abort", abort);
-      abort(); // of no effect once it has ended
+      release();
+    }
+  }
+
+  /** Reads where the request is now. False: its replica was lost before a token, and another is there. */
+  async *#readPlace(
+    { replica, stream }: Placement,
+    signal: AbortSignal,
+  ): AsyncGenerator<RequestOutput, boolean, undefined> {
+    const { observer } = this.#options;
+    let numOutputs = 0;
+    try {
+      for await (const output of stream) {
+        numOutputs += 1;
+        observer?.onOutput(replica.index, stream, output);
+        yield output;
+      }
+      return true;
+    } catch (error) {
+      observer?.onFailure(replica.index);
+      if (!replica.checkFailure()) throw error;
+      const canRetry = numOutputs === 0 && !signal.aborted && !this.#isDraining;
+      if (!canRetry || this.#ready().length === 0) throw lostReplica(error);
+      return false;
     }
   }
 
@@ -163,8 +203,22 @@ export class ReplicaSet {
   }
 }
 
+function abort({ replica, stream }: Placement): void {
+  replica.model.llm.engine.abort(stream.requestId);
+}
+
+/** Puts a request beside another of the same prompt. */
+function follow({ replica, stream }: Placement, request: EngineRequest): Placement {
+  const leaderId = stream.requestId;
+  return { replica, stream: replica.add({ ...request, leaderId }, []) };
+}
+
 function noReplica(): ApiError {
-  return unavailable("No replica of the model is running; one is being restarted.", "no_replica", 5);
+  return unavailable(
+    "No replica of the model is running; one is being restarted.",
+    "no_replica",
+    5,
+  );
 }
 
 function lostReplica(cause: unknown): ApiError {

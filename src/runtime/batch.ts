@@ -1,0 +1,64 @@
+/** One step in the making: its parts, and what is left of its token budget. */
+import type { Part } from "./plansInFlight.ts";
+import type { Sequence } from "./sequence.ts";
+import type { StepPlan } from "./stepPlan.ts";
+import { packAllowedTokens } from "./tokenMask.ts";
+
+/** How many tokens a step may hold. */
+export interface BatchBudget {
+  readonly numTokens: number;
+  /** Of these, prefill tokens in all, and of one sequence. */
+  readonly numPrefillTokens: number;
+  readonly numPrefillTokensEach: number;
+}
+
+export class Batch {
+  readonly stepIndex: number;
+  readonly #numPrefillTokensEach: number;
+  readonly #parts: Part[] = [];
+  #dependsOnStep = -1;
+  #numTokensLeft: number;
+  #numPrefillTokensLeft: number;
+
+  constructor(stepIndex: number, budget: BatchBudget) {
+    this.stepIndex = stepIndex;
+    this.#numPrefillTokensEach = budget.numPrefillTokensEach;
+    this.#numTokensLeft = budget.numTokens;
+    this.#numPrefillTokensLeft = budget.numPrefillTokens;
+  }
+
+  /** Decodes first, as StepPlan says. */
+  get parts(): Part[] {
+    // The sort is stable: decodes stay in front of chunks of one token.
+    return [...this.#parts].sort((a, b) => sortKey(a) - sortKey(b));
+  }
+
+  get plan(): StepPlan {
+    const sequences = this.parts.map(({ scheduled }) => scheduled);
+    return { stepIndex: this.stepIndex, sequences, dependsOnStep: this.#dependsOnStep };
+  }
+
+  /** Tokens of a prefill of this length that still fit. */
+  chunkOf(numPrefillLeft: number): number {
+    const share = Math.min(this.#numPrefillTokensEach, this.#numPrefillTokensLeft);
+    return Math.min(numPrefillLeft, share, this.#numTokensLeft);
+  }
+
+  /** Adds a chunk, or a decode of one token. Throws what the request's `allowedTokens` throws. */
+  add(sequence: Sequence, numTokens: number, vocabSize: number): void {
+    const { request, lastSampledStep } = sequence;
+    const isDecode = sequence.numPrefillLeft === 0;
+    const hasMask = request.allowedTokens !== null && sequence.samplesAfter(numTokens);
+    const mask = hasMask ? (request.allowedTokens?.(sequence.completion) ?? null) : null;
+    const allowedTokens = packAllowedTokens(mask, vocabSize);
+    const scheduled = sequence.plan(numTokens, this.stepIndex, allowedTokens);
+    this.#parts.push({ sequence, scheduled });
+    this.#numTokensLeft -= numTokens;
+    if (isDecode) this.#dependsOnStep = Math.max(this.#dependsOnStep, lastSampledStep);
+    else this.#numPrefillTokensLeft -= numTokens;
+  }
+}
+
+function sortKey({ scheduled }: Part): number {
+  return scheduled.numTokens === 1 ? 0 : 1;
+}

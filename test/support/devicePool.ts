@@ -1,0 +1,74 @@
+/**
+ * Devices that outlive the executors of a test file. A rank compiles 20 to 30 pipelines, seconds on a
+ * software adapter, and most models and layouts share them: a device that is handed on keeps them.
+ * What a rank allocated is freed when it gives the device back; ranks never share one at a time.
+ */
+import { type AdapterInfo, Device } from "../../src/device/device.ts";
+import { NodeOpener } from "../../src/device/openNode.ts";
+import type { DeviceOpener, OpenOptions } from "../../src/device/opener.ts";
+
+interface Seat {
+  readonly index: number;
+  /** "rank 3": the same rank of the next layout wants much the same pipelines. */
+  readonly label: string;
+  readonly device: PooledDevice;
+}
+
+export class DevicePool implements DeviceOpener {
+  readonly #opener = new NodeOpener();
+  readonly #free: Seat[] = [];
+  #adapters: Promise<readonly AdapterInfo[]> | undefined;
+
+  list(): Promise<readonly AdapterInfo[]> {
+    this.#adapters ??= this.#opener.list();
+    return this.#adapters;
+  }
+
+  async open(options: OpenOptions): Promise<Device> {
+    const { index, label } = options;
+    const candidates = this.#free.filter((seat) => seat.index === index);
+    const seat = candidates.find((free) => free.label === label) ?? candidates[0];
+    if (seat !== undefined) {
+      this.#free.splice(this.#free.indexOf(seat), 1);
+      return seat.device;
+    }
+    const { gpu, info, shaders } = await this.#opener.open(options);
+    const device: PooledDevice = new PooledDevice(gpu, info, shaders, () => {
+      this.#free.push({ index, label, device });
+    });
+    return device;
+  }
+}
+
+class PooledDevice extends Device {
+  readonly #buffers: GPUBuffer[] = [];
+  readonly #giveBack: () => void;
+
+  constructor(...[gpu, info, shaders, giveBack]: [...DeviceParts, () => void]) {
+    super(gpu, info, shaders);
+    this.#giveBack = giveBack;
+    const createBuffer = gpu.createBuffer.bind(gpu);
+    const keep = (descriptor: GPUBufferDescriptor): GPUBuffer => {
+      const buffer = createBuffer(descriptor);
+      this.#buffers.push(buffer);
+      return buffer;
+    };
+    Object.defineProperty(gpu, "createBuffer", { value: keep });
+  }
+
+  /** Waits, frees the memory and gives the device back; a device that failed is not used again. */
+  override async destroy(): Promise<void> {
+    const isWell = await this.idle().then(
+      () => true,
+      () => false,
+    );
+    if (!isWell) {
+      await super.destroy();
+      return;
+    }
+    for (const buffer of this.#buffers.splice(0)) buffer.destroy();
+    this.#giveBack();
+  }
+}
+
+type DeviceParts = ConstructorParameters<typeof Device>;
