@@ -4,8 +4,10 @@ import { WeightsError } from "../../src/common/errors.ts";
 import { roundUp } from "../../src/common/math.ts";
 import type { Device, Tensor } from "../../src/device/device.ts";
 import { convert } from "../../src/kernels/convert.ts";
+import { dummyFill } from "../../src/kernels/dummyFill.ts";
 import type { LinearWeight } from "../../src/kernels/linear.ts";
 import type { WeightStore } from "../layers/context.ts";
+import { DummyWeights, dummyScale, fnv1a32 } from "./dummy.ts";
 import { f16ToF32 } from "./float16.ts";
 import { ROW_PADDING_ELEMENTS, type ShardPlan, targetDType, type TargetTensor } from "./plan.ts";
 import { type Piece, pieceRanges, splitTarget } from "./pieces.ts";
@@ -119,6 +121,10 @@ class Loader {
 
   async #fill(raw: Tensor, target: TargetTensor, piece: Piece): Promise<void> {
     const rowBytes = (raw.shape[1] ?? 0) * bytesOf(raw.dtype);
+    if (this.#source instanceof DummyWeights) {
+      await this.#fillDummy(raw, target, piece);
+      return;
+    }
     for (const { part, rows, pieceRow } of pieceRanges(target, piece)) {
       const columns = part.columns;
       const slice = {
@@ -131,6 +137,29 @@ class Loader {
         await this.#paced(bytes.byteLength);
       });
     }
+  }
+
+  /** Made on the device: nothing to read, nothing to upload. */
+  async #fillDummy(raw: Tensor, target: TargetTensor, piece: Piece): Promise<void> {
+    const rowBytes = (raw.shape[1] ?? 0) * bytesOf(raw.dtype);
+    const ranges = pieceRanges(target, piece);
+    await this.#device.run((rec) => {
+      for (const { part, rows, pieceRow } of ranges) {
+        const { shape } = this.#source.info(part.source);
+        const { begin, end } = part.columns ?? { begin: 0, end: shape[1] ?? 0 };
+        dummyFill(rec, {
+          out: raw,
+          seed: fnv1a32(part.source),
+          scale: dummyScale(part.source, shape),
+          firstRow: rows.begin,
+          firstColumn: begin,
+          numColumns: end - begin,
+          outRow: pieceRow,
+          numRows: sizeOf(rows),
+        });
+      }
+    });
+    for (const { rows } of ranges) this.#advance(sizeOf(rows) * rowBytes);
   }
 
   async #converted(raw: Tensor, shape: readonly number[], to: WeightDType): Promise<Tensor> {

@@ -5,7 +5,7 @@
 
 // The first 64 entries of all lists, one each in lanes 0 to 63. Two sorted lists, one of them
 // reversed, give the 64 firsts of both lane by lane, as a bitonic sequence. Groups of 64 lanes fold
-// every so-manieth list, then the groups are folded. Called in uniform control flow.
+// every num_groups-th list, then the groups are folded. Called in uniform control flow.
 fn merged_entry(sample: u32, lane: u32) -> vec2u {
   let num_groups = params.lanes / MAX_CANDIDATES;
   let reversed = MAX_CANDIDATES - 1u - lane % MAX_CANDIDATES;

@@ -41,6 +41,8 @@ export interface AdapterInfo {
   readonly hasF16: boolean;
   readonly hasSubgroups: boolean;
   readonly hasTimestamps: boolean;
+  /** Subgroup matrices of f16, 16 x 16 x 16, that accumulate in f32. */
+  readonly hasF16Matrices: boolean;
   /** 0 where the adapter has no subgroups. */
   readonly subgroupMinSize: number;
   readonly subgroupMaxSize: number;
@@ -67,10 +69,30 @@ export function describeAdapter(adapter: GPUAdapter, name: string): AdapterInfo 
     hasF16: features.includes("shader-f16"),
     hasSubgroups,
     hasTimestamps: features.includes("timestamp-query"),
+    hasF16Matrices: hasF16Matrices(info, features),
     subgroupMinSize: hasSubgroups ? info.subgroupMinSize : 0,
     subgroupMaxSize: hasSubgroups ? info.subgroupMaxSize : 0,
     isSoftware: info.isFallbackAdapter || info.vendor === "google" || isLavapipe(info),
   };
+}
+
+/** As Dawn lists them; not in @webgpu/types yet. */
+interface MatrixConfig {
+  readonly componentType: string;
+  readonly resultComponentType: string;
+  readonly M: number;
+  readonly N: number;
+  readonly K: number;
+}
+
+function hasF16Matrices(info: GPUAdapterInfo, features: readonly string[]): boolean {
+  if (!features.includes("chromium-experimental-subgroup-matrix")) return false;
+  if (!features.includes("shader-f16")) return false;
+  const { subgroupMatrixConfigs = [] } = info as { subgroupMatrixConfigs?: MatrixConfig[] };
+  return [...subgroupMatrixConfigs].some(
+    ({ componentType, resultComponentType, M, N, K }) =>
+      componentType === "f16" && resultComponentType === "f32" && M === 16 && N === 16 && K === 16,
+  );
 }
 
 function isLavapipe(info: GPUAdapterInfo): boolean {

@@ -7,7 +7,9 @@ import type { WorkgroupCount } from "../device/launch.ts";
 import type { LiveCounts } from "../device/liveCounts.ts";
 import type { Recorder } from "../device/recorder.ts";
 import { defineKernel, type Kernel, type KernelLaunch, pack, spread, u32 } from "./kernel.ts";
+import { hasMatrixKernel, linearMatrix } from "./linearMatrix.ts";
 import {
+  GEMM_MIN_ROWS,
   GEMM_TILE,
   type GemvVariant,
   laneGroupsOf,
@@ -55,6 +57,11 @@ interface PartArgs extends LinearArgs {
 export function linear(rec: Recorder, args: LinearArgs): void {
   checkLinear(args);
   const { weight, out } = args;
+  const [capacity = 0] = out.shape;
+  // tensor cores take the steps that the tiled GEMM takes elsewhere
+  const usesMatrices =
+    args.choices === undefined && capacity >= GEMM_MIN_ROWS && hasMatrixKernel(rec.device.info);
+  if (usesMatrices) linearMatrix(rec, args, { minRows: GEMM_MIN_ROWS, maxRows: Infinity });
   for (const part of weight.parts) {
     const shape = {
       capacity: out.shape[0] ?? 0,
@@ -63,6 +70,7 @@ export function linear(rec: Recorder, args: LinearArgs): void {
       dtype: part.tensor.dtype as WeightDType,
     };
     for (const choice of args.choices ?? linearVariants(shape, rec.device.info)) {
+      if (usesMatrices && choice.variant.kind === "gemm") continue;
       launchPart(rec, { ...args, part, choice });
     }
   }

@@ -77,7 +77,7 @@ export const ROWS_PER_LANE_GROUP = 4;
 export const GEMM_TILE = 64;
 
 /** From here on a tile is at least half full, and reading the weights once more costs more. */
-const GEMM_MIN_ROWS = 33;
+export const GEMM_MIN_ROWS = 33;
 
 /**
  * The variants to record. They split the live rows from 1 to `capacity` between them, so that a

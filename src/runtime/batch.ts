@@ -48,8 +48,9 @@ export class Batch {
   add(sequence: Sequence, numTokens: number, vocabSize: number): void {
     const { request, lastSampledStep } = sequence;
     const isDecode = sequence.numPrefillLeft === 0;
-    const hasMask = request.allowedTokens !== null && sequence.samplesAfter(numTokens);
-    const mask = hasMask ? (request.allowedTokens?.(sequence.completion) ?? null) : null;
+    const { allowedTokens: maskOf } = request;
+    const hasMask = maskOf !== null && sequence.samplesAfter(numTokens);
+    const mask = hasMask ? maskOf(sequence.completion) : null;
     const allowedTokens = packAllowedTokens(mask, vocabSize);
     const scheduled = sequence.plan(numTokens, this.stepIndex, allowedTokens);
     this.#parts.push({ sequence, scheduled });

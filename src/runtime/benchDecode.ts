@@ -3,7 +3,7 @@ import { median, quantile } from "../common/math.ts";
 import type { EngineArgs, LayoutReport, LoadEvents } from "./engineArgs.ts";
 import { type LoadedModel, loadModel } from "./loadModel.ts";
 import type { RankStats, RunStats } from "./stats.ts";
-import { profileDecode, type KernelTime } from "./profileDecode.ts";
+import { type KernelTime, profileStep } from "./profileStep.ts";
 
 export interface DecodeWorkload {
   /** Tokens of each prompt. */
@@ -61,12 +61,16 @@ export async function benchDecode(
   const model = await loadModel({ ...args, maxNumSeqs }, events);
   const loadMs = performance.now() - begin;
   try {
-    await runOnce(model, workload); // first dispatches compile on some adapters
+    await runOnce(model, workload, 0); // first dispatches compile on some adapters
     const runs: Run[] = [];
     for (let repeat = 0; repeat < workload.repeats; repeat++) {
-      runs.push(await runOnce(model, workload));
+      runs.push(await runOnce(model, workload, repeat + 1)); // new prompts: no prefix hits
     }
-    const kernels = await profileDecode(model.executor, workload);
+    const kernels = await profileStep(model.executor, {
+      phase: "decode",
+      length: workload.promptLength,
+      batchSize: workload.batchSize,
+    });
     const deviceGBps = await model.bandwidthGBps();
     return summarise(model, workload, runs, { loadMs, deviceGBps, kernels });
   } finally {
@@ -75,19 +79,23 @@ export async function benchDecode(
 }
 
 /** Prompts of pseudo-random ids: nothing in a dense model's speed depends on them. */
-function prompts(vocabSize: number, { batchSize, promptLength }: DecodeWorkload): number[][] {
+function prompts(
+  vocabSize: number,
+  { batchSize, promptLength }: DecodeWorkload,
+  run: number,
+): number[][] {
   return Array.from({ length: batchSize }, (_, sequence) =>
     Array.from(
       { length: promptLength },
-      (_, i) => (7919 * (sequence + 1) + 104729 * i) % vocabSize,
+      (_, i) => (7919 * (sequence + 1) + 31 * run + 104729 * i) % vocabSize,
     ),
   );
 }
 
-async function runOnce(model: LoadedModel, workload: DecodeWorkload): Promise<Run> {
+async function runOnce(model: LoadedModel, workload: DecodeWorkload, run: number): Promise<Run> {
   await model.resetStats();
   const sampling = { temperature: 0, maxTokens: workload.numTokens, ignoreEos: true };
-  const all = prompts(model.config.vocabSize, workload);
+  const all = prompts(model.config.vocabSize, workload, run);
   const completions = await model.llm.generateAll(all, sampling);
   const firstMs = completions.map(({ timings }) => timings.firstTokenMs ?? 0);
   const lastMs = completions.map(({ timings }) => timings.lastTokenMs ?? 0);

@@ -10,6 +10,7 @@ import type { LiveCounts } from "../device/liveCounts.ts";
 import type { TapSink } from "../device/recorder.ts";
 import type { LaunchTime } from "../device/timestamps.ts";
 import { chooseSplits } from "../kernels/attention.ts";
+import type { ProfiledStep } from "./executor/rankHandle.ts";
 import type { RankSpec } from "./rankSpec.ts";
 import { Sampler } from "./sampler.ts";
 import { BlockTables, countDecodeTokens, prefillTiles, StepBuffers } from "./stepInputs.ts";
@@ -121,11 +122,11 @@ export class ModelRunner {
   }
 
   /**
-   * GPU time of each launch of one decode step: `batchSize` sequences at position `promptLength`. For
-   * use while no request runs. Empty where the adapter has no timestamps.
+   * GPU time of each launch of one step. For use while no request runs. Empty where the adapter has no
+   * timestamps.
    */
-  async profileDecode(promptLength: number, batchSize: number): Promise<readonly LaunchTime[]> {
-    const plan = decodePlan(promptLength, batchSize, this.#numBlocks, this.#spec.run.blockSize);
+  async profileStep(step: ProfiledStep): Promise<readonly LaunchTime[]> {
+    const plan = profiledPlan(step, this.#numBlocks, this.#spec.run.blockSize);
     const timer = this.#device.info.hasTimestamps ? this.#device.timer() : undefined;
     const output = this.#groups.tokens.expect(plan);
     await this.#inTurn(() => this.#replay(plan, timer));
@@ -264,25 +265,26 @@ export class ModelRunner {
   }
 }
 
-/** Sequences that decode one token each; their blocks wrap around where the cache is smaller. */
-function decodePlan(
-  position: number,
-  batchSize: number,
+/** Equal sequences in one step; their blocks wrap around where the cache is smaller. */
+function profiledPlan(
+  { phase, length, batchSize }: ProfiledStep,
   numBlocks: number,
   blockSize: number,
 ): StepPlan {
-  const blocksEach = ceilDiv(position + 1, blockSize);
+  const [startPosition, numTokens] = phase === "decode" ? [length, 1] : [0, length];
+  const end = startPosition + numTokens;
+  const blocksEach = ceilDiv(end, blockSize);
   const sequences = Array.from({ length: batchSize }, (_, slot) => ({
     slot,
     isFirst: true,
-    startPosition: position,
-    numTokens: 1,
-    tokenIds: [1],
+    startPosition,
+    numTokens,
+    tokenIds: Array.from({ length: numTokens }, (_t, i) => i % 100),
     blockTable: Array.from({ length: blocksEach }, (_b, i) => (slot * blocksEach + i) % numBlocks),
-    promptLength: position,
+    promptLength: end,
     samples: true,
     sampling: GREEDY,
-    samplePosition: position + 1,
+    samplePosition: end,
   }));
   return { stepIndex: -1, dependsOnStep: -1, sequences };
 }

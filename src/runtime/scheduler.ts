@@ -108,12 +108,14 @@ export class Scheduler {
   /** The next step, or null if nothing can run before a plan in flight returns (or a request comes). */
   schedule(): StepPlan | null {
     if (this.#inFlight.length >= this.limits.maxInFlight) return null;
+    const numRunning = this.#running.length;
     const batch = this.#newBatch(this.#nextStepIndex);
     this.#planDecodes(batch);
     this.#planPrefills(batch);
     this.#admitWaiting(batch);
     const { parts, plan } = batch;
-    if (parts.length === 0) return null;
+    // Whoever was preempted may have left room for another.
+    if (parts.length === 0) return this.#running.length < numRunning ? this.schedule() : null;
     this.#nextStepIndex += 1;
     this.#inFlight.add(plan.stepIndex, parts);
     this.#meter.planned(plan.stepIndex, plan.dependsOnStep);
@@ -188,10 +190,10 @@ export class Scheduler {
 
   // Strictly by rank: if the first cannot run, the next may not take what it waits for.
   #admitWaiting(batch: Batch): void {
-    if (this.#waiting.length === 0) return;
-    for (const next of this.#waiting.ranked()) {
-      if (this.#freeSlots.length === 0 || batch.chunkOf(1) === 0) return;
-      if (isAwaitingLeader(next, batch.stepIndex)) continue;
+    const isReady = (sequence: Sequence): boolean => !isAwaitingLeader(sequence, batch.stepIndex);
+    while (this.#freeSlots.length > 0 && batch.chunkOf(1) > 0) {
+      const next = this.#waiting.first(isReady);
+      if (next === undefined) return;
       if (this.#isPreemptingBefore(next)) return;
       const match = this.#blocks.match(next);
       const numPrefill = next.tokenIds.length - this.#blocks.numTokensOf(match);

@@ -55,7 +55,7 @@ export class TokenExchange {
 
   /** Resolves when lastToken holds the tokens of a step; at once where the GPU wrote them itself. */
   async arrived(stepIndex: number): Promise<void> {
-    if (stepIndex >= 0) await this.#arrivals.get(stepIndex); // below 0: no step; see profileDecode
+    if (stepIndex >= 0) await this.#arrivals.get(stepIndex); // below 0: no step; see profileStep
   }
 
   /** On the sampling rank: the tokens of the oldest announced plan, in the order of its samples. */

@@ -25,9 +25,9 @@ export class WaitingQueue {
     return this.#sequences.length;
   }
 
-  /** By rank; a copy, so that the queue may change meanwhile. */
-  ranked(): Sequence[] {
-    return [...this.#sequences];
+  /** The first by rank that `isReady`. */
+  first(isReady: (sequence: Sequence) => boolean): Sequence | undefined {
+    return this.#sequences.find(isReady);
   }
 
   add(sequence: Sequence): void {

@@ -20,6 +20,7 @@ import type { TapSink } from "../device/recorder.ts";
 import { createKvCache, kvBlockBytes, type KvCacheShape, maxKvBlocks } from "./kvCache.ts";
 import { ModelRunner } from "./modelRunner.ts";
 import { type RankReport, type RankSpec, samplingRank, shardRank } from "./rankSpec.ts";
+import type { ProfiledStep } from "./executor/rankHandle.ts";
 import type { RankStats } from "./stats.ts";
 import type { StepOutput, StepPlan } from "./stepPlan.ts";
 import { TokenExchange } from "./tokenExchange.ts";
@@ -164,9 +165,9 @@ export class Worker {
     await this.#failing(() => this.#started().forwardTaps(tokenIds, sink));
   }
 
-  /** GPU time of the launches of a decode step; see ModelRunner. */
-  async profileDecode(promptLength: number, batchSize: number): Promise<readonly LaunchTime[]> {
-    return await this.#failing(() => this.#started().profileDecode(promptLength, batchSize));
+  /** GPU time of the launches of a step; see ModelRunner. */
+  async profileStep(step: ProfiledStep): Promise<readonly LaunchTime[]> {
+    return await this.#failing(() => this.#started().profileStep(step));
   }
 
   stats(): RankStats {

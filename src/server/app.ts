@@ -39,14 +39,23 @@ export function createApp(server: ServerContext): Hono {
   addPage(app);
   app.notFound(({ req }) => {
     const message = `There is no ${req.method} ${req.path}.`;
-    return new ApiError({ status: 404, type: "not_found_error", message }).response;
+    return refuse(new ApiError({ status: 404, type: "not_found_error", message }), req.raw);
   });
-  app.onError((error) => {
+  app.onError((error, { req }) => {
     const known = toApiError(error);
     if (known.fields.status === 500) server.log.error(() => describe(error));
-    return known.response;
+    return refuse(known, req.raw);
   });
   return app;
+}
+
+/** A connection whose request was not read to its end is not used again: the rest would be in the way. */
+function refuse(error: ApiError, { method, bodyUsed }: Request): Response {
+  const { response } = error;
+  const hasBody = method !== "GET" && method !== "HEAD";
+  const isUnread = hasBody && (!bodyUsed || error.fields.status === 413);
+  if (isUnread) response.headers.set("connection", "close");
+  return response;
 }
 
 function addApi(app: Hono, server: ServerContext): void {

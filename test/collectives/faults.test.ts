@@ -8,8 +8,13 @@ import {
 import { HostCommunicator } from "../../src/collectives/hostCommunicator.ts";
 import { worldGroup } from "../../src/collectives/processGroup.ts";
 import { SimulatedLink } from "../../src/collectives/transport/simulatedLink.ts";
-import type { Transport } from "../../src/collectives/transport/transport.ts";
-import { closeAll, errorsOnEveryRank, WORLDS } from "./support/worlds.ts";
+import {
+  closeAll,
+  errorsOnEveryRank,
+  LOCAL_WORLDS,
+  type MakeWorld,
+  WORLDS,
+} from "./support/worlds.ts";
 
 /** A rank that found out has the cause; all others are told that the group was aborted, and why. */
 function expectCause(errors: readonly unknown[], cause: typeof CollectiveError): string {
@@ -26,8 +31,8 @@ function expectCause(errors: readonly unknown[], cause: typeof CollectiveError):
   return reasons[0] ?? "";
 }
 
-function linked(makeWorld: (worldSize: number) => Transport[], lossy: number): SimulatedLink[] {
-  return makeWorld(3).map(
+async function linked(makeWorld: MakeWorld, lossy: number): Promise<SimulatedLink[]> {
+  return (await makeWorld(3)).map(
     (transport, rank) => new SimulatedLink(transport, { dropShare: rank === lossy ? 1 : 0 }),
   );
 }
@@ -150,7 +155,7 @@ describe.each(Object.entries(WORLDS))("%s", (_, makeWorld) => {
   });
 
   test("lost messages end in a timeout that says who began and did not finish", async () => {
-    const links = linked(makeWorld, 1);
+    const links = await linked(makeWorld, 1);
     const outcomes = await Promise.allSettled(
       links.map((link) => new HostCommunicator(worldGroup(link), { timeoutMs: 150 }).barrier()),
     );
@@ -164,8 +169,7 @@ describe.each(Object.entries(WORLDS))("%s", (_, makeWorld) => {
 });
 
 test("a slow link delays and changes nothing", async () => {
-  const { loopback = (): Transport[] => [] } = WORLDS;
-  const links = loopback(3).map(
+  const links = LOCAL_WORLDS.loopback(3).map(
     (transport, rank) =>
       new SimulatedLink(transport, { latencyMs: 2, bandwidthGBps: 0.001, jitterMs: 3, seed: rank }),
   );

@@ -18,16 +18,18 @@ type Action =
   | { readonly kind: "register"; readonly table: number }
   | { readonly kind: "release"; readonly table: number };
 
-const text = fc.array(fc.constantFrom("a", "b"), { maxLength: 6 }).map((parts) => parts.join(""));
+const text = fc
+  .array(fc.constantFrom("a", "b"), { maxLength: 6, size: "max" })
+  .map((parts) => parts.join(""));
 const index = fc.nat(9);
 const actions: fc.Arbitrary<Action[]> = fc.array(
   fc.oneof(
     fc.record({ kind: fc.constant("open" as const), text }),
-    fc.record({ kind: fc.constant("grow" as const), table: index, numTokens: fc.nat(40) }),
+    fc.record({ kind: fc.constant("grow" as const), table: index, numTokens: fc.nat(20) }),
     fc.record({ kind: fc.constant("register" as const), table: index }),
     fc.record({ kind: fc.constant("release" as const), table: index }),
   ),
-  { maxLength: 80 },
+  { maxLength: 80, size: "max" },
 );
 
 class Tables {

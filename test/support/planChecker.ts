@@ -36,11 +36,13 @@ export class PlanChecker {
     this.#checkSizes(plan);
     this.#checkDependence(plan);
     const tenants = plan.sequences.map((sequence) => this.#tenant(sequence));
+    const all = [...this.#inFlight.flat(), ...tenants];
+    const newest = new Map(all.map((tenant) => [tenant.name, tenant]));
     for (const tenant of tenants) {
-      const others = [...this.#inFlight.flat(), ...tenants].filter((t) => t.name !== tenant.name);
-      for (const other of others) {
+      for (const other of all.filter(({ name }) => name !== tenant.name)) {
         expect(other.slot, "a slot with two sequences in flight").not.toBe(tenant.slot);
         expect(other.blocks.isDisjointFrom(tenant.own), "a write into another's block").toBe(true);
+        if (newest.get(other.name) !== other) continue;
         const unready = tenants.includes(other) ? other.own : other.unfilled;
         expect(unready.isDisjointFrom(tenant.blocks), "a read of a block not filled").toBe(true);
       }

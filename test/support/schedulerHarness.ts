@@ -3,10 +3,11 @@ import { expect } from "vitest";
 import type { ExecutorLimits } from "../../src/runtime/executor/executor.ts";
 import type { Request } from "../../src/runtime/request.ts";
 import { Scheduler } from "../../src/runtime/scheduler.ts";
+import type { SampledToken } from "../../src/runtime/schedulerReports.ts";
 import type { SchedulerOptions } from "../../src/runtime/schedulerLimits.ts";
 import type { ScheduledSequence, StepPlan } from "../../src/runtime/stepPlan.ts";
 import { PlanChecker } from "./planChecker.ts";
-import { SimulatedModel } from "./simulatedModel.ts";
+import { simulatedLogprobs, SimulatedModel } from "./simulatedModel.ts";
 
 /** The model runs a plan only when its output is taken. In FCFS order seeds must rise with arrivals. */
 export class Harness {
@@ -18,6 +19,7 @@ export class Harness {
   readonly #plans: { readonly plan: StepPlan; readonly asMade: StepPlan }[] = [];
   readonly #admitted = new Set<number>(); // seeds, which stand for the order of arrival
 
+  readonly #requests = new Map<string, Request>();
   #isFcfs = true;
 
   constructor(limits: ExecutorLimits, options: SchedulerOptions = {}) {
@@ -29,6 +31,7 @@ export class Harness {
   add(request: Request): void {
     if (request.priority !== 0 || request.leaderId !== null) this.#isFcfs = false;
     this.completions.set(request.requestId, []);
+    this.#requests.set(request.requestId, request);
     this.scheduler.add(request);
   }
 
@@ -47,12 +50,28 @@ export class Harness {
     expect(plan, "a plan changed while it was in flight").toEqual(asMade);
     const tokens = this.scheduler.postprocess(this.#model.run(plan));
     this.checker.returned();
-    for (const { requestId, tokenId, finishReason } of tokens) {
+    for (const token of tokens) {
+      const { requestId, tokenId, finishReason } = token;
       expect(this.finished.has(requestId), "a token after the end").toBe(false);
+      this.#checkLogprobs(token);
       this.completions.get(requestId)?.push(tokenId);
       if (finishReason !== null) this.finished.add(requestId);
     }
     return true;
+  }
+
+  #checkLogprobs({ requestId, tokenId, logprobs, promptLogprobs }: SampledToken): void {
+    const request = this.#requests.get(requestId);
+    const { logprobs: numTop = null, promptLogprobs: numPromptTop = null } =
+      request?.sampling ?? {};
+    const prompt = request?.promptTokenIds ?? [];
+    const numBefore = this.completions.get(requestId)?.length ?? 0;
+    const position = prompt.length + numBefore;
+    expect(logprobs).toEqual(numTop === null ? null : simulatedLogprobs(tokenId, position, numTop));
+    const ofPrompt = prompt.map((id, p) =>
+      p > 0 ? simulatedLogprobs(id, p, numPromptTop ?? 0) : null,
+    );
+    expect(promptLogprobs).toEqual(numPromptTop === null || numBefore > 0 ? null : ofPrompt);
   }
 
   abort(requestId: string): boolean {

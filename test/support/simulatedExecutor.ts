@@ -25,6 +25,7 @@ export class SimulatedExecutor implements Executor {
   #previous: Promise<unknown> = Promise.resolve();
   numSteps = 0;
   isShutDown = false;
+  readonly #listeners: ((error: Error) => void)[] = [];
 
   constructor(limits: ExecutorLimits, faults: SimulatedFaults = {}) {
     this.limits = limits;
@@ -40,6 +41,16 @@ export class SimulatedExecutor implements Executor {
     const output = this.#previous.then(() => this.#run(plan));
     this.#previous = output;
     return output;
+  }
+
+  onFailure(listener: (error: Error) => void): void {
+    this.#listeners.push(listener);
+  }
+
+  /** A rank dies, whether or not a plan runs; plans in flight are never answered. */
+  die(error: Error): void {
+    this.#previous = new Promise(() => undefined);
+    for (const listener of this.#listeners) listener(error);
   }
 
   shutdown(): Promise<void> {

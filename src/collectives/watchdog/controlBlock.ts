@@ -34,15 +34,16 @@ const HISTORY = 8; // announced operations kept a group and rank: more than a ra
 const ENTRY_WORDS = 3; // sequence, signature, bytes
 const GROUP_WORDS = 2 + HISTORY * ENTRY_WORDS; // started, completed, history
 const RANK_WORDS = 2 + MAX_GROUPS * GROUP_WORDS; // state, heartbeat, groups
-const HEADER_WORDS = 4; // abort state, abort rank + 1, reason bytes, reserved
+const HEADER_WORDS = 4; // abort state, abort rank + 1, reason bytes, requests for a dump
 const STATES = ["absent", "running", "left"] as const;
-const [ABORT_STATE, ABORT_RANK, REASON_BYTES] = [0, 1, 2];
+const [ABORT_STATE, ABORT_RANK, REASON_BYTES, DUMP_REQUESTS] = [0, 1, 2, 3];
 const [NOT_ABORTED, ABORTING, ABORTED] = [0, 1, 2];
 
 export class ControlBlock {
   readonly worldSize: number;
   readonly #words: Int32Array;
   readonly #reason: Uint8Array;
+  #numChanges = 0;
 
   /** `buffer`: zeroed at first, `ControlBlock.sizeBytes(worldSize)` from `byteOffset`. */
   constructor(buffer: ArrayBufferLike, byteOffset: number, worldSize: number) {
@@ -55,12 +56,19 @@ export class ControlBlock {
     return 4 * (HEADER_WORDS + worldSize * RANK_WORDS) + MAX_REASON_BYTES;
   }
 
+  /** How often this view has announced anything: tells a mirror that there is news. */
+  get numChanges(): number {
+    return this.#numChanges;
+  }
+
   join(rank: number): void {
+    this.#numChanges += 1;
     this.#store(rankBase(rank), STATES.indexOf("running"));
     this.beat(rank);
   }
 
   leave(rank: number): void {
+    this.#numChanges += 1;
     this.#store(rankBase(rank), STATES.indexOf("left"));
   }
 
@@ -71,6 +79,7 @@ export class ControlBlock {
 
   /** Announces an operation before its first byte moves. */
   begin(rank: number, group: number, sequence: number, operation: AnnouncedOperation): void {
+    this.#numChanges += 1;
     const base = groupBase(rank, group);
     const entry = base + 2 + (sequence % HISTORY) * ENTRY_WORDS;
     this.#store(entry, 0); // a reader that sees 0 in between takes the entry for missing
@@ -82,7 +91,34 @@ export class ControlBlock {
   }
 
   complete(rank: number, group: number, sequence: number): void {
+    this.#numChanges += 1;
     this.#store(groupBase(rank, group) + 1, sequence);
+    this.beat(rank);
+  }
+
+  /** All that this block says of a rank, for a mirror of it on another machine. */
+  exportRank(rank: number): Int32Array<ArrayBuffer> {
+    const base = rankBase(rank);
+    const groups = Array.from({ length: MAX_GROUPS }, (_, group) => group).filter(
+      (group) => this.#load(groupBase(rank, group)) !== 0,
+    );
+    const words = groups.flatMap((group) => [
+      group,
+      ...Array.from({ length: GROUP_WORDS }, (_, i) => this.#load(groupBase(rank, group) + i)),
+    ]);
+    return Int32Array.of(this.#load(base), ...words);
+  }
+
+  /** Mirrors what another machine's block said of a rank; a sign of life too. */
+  importRank(rank: number, words: Int32Array): void {
+    for (let at = 1; at + GROUP_WORDS < words.length; at += 1 + GROUP_WORDS) {
+      const group = words[at] ?? MAX_GROUPS;
+      if (group < 0 || group >= MAX_GROUPS) continue; // not ours to trust
+      const base = groupBase(rank, group);
+      // entries before the counts, so that who sees a count finds its entry
+      for (let i = GROUP_WORDS - 1; i >= 0; i--) this.#store(base + i, words[at + 1 + i] ?? 0);
+    }
+    this.#store(rankBase(rank), words[0] ?? 0);
     this.beat(rank);
   }
 
@@ -115,6 +151,16 @@ export class ControlBlock {
     this.#store(ABORT_RANK, rank === undefined ? 0 : rank + 1);
     this.#store(ABORT_STATE, ABORTED);
     return true;
+  }
+
+  /** Asks every rank that sees this block for its flight record. */
+  requestDump(): void {
+    Atomics.add(this.#words, DUMP_REQUESTS, 1);
+  }
+
+  /** How often a dump was asked for. */
+  get numDumpRequests(): number {
+    return this.#load(DUMP_REQUESTS);
   }
 
   get aborted(): boolean {

@@ -34,6 +34,7 @@ export class FlightRecorder {
   readonly #entries: FlightEntry[] = [];
   #next = 0;
   readonly #totals = new Map<OperationName, OperationTotals>();
+  readonly #onFailure: ((reason: string) => void)[] = [];
 
   constructor(rank: number, capacity = 1000) {
     this.#rank = rank;
@@ -59,6 +60,16 @@ export class FlightRecorder {
       bytes: bytes + entry.bytes,
       elapsedMs: elapsedMs + entry.endMs - entry.startMs,
     });
+    if (error !== undefined) for (const listener of this.#onFailure) listener(error);
+  }
+
+  get rank(): number {
+    return this.#rank;
+  }
+
+  /** Calls `listener` with the error of each operation that fails. */
+  onFailure(listener: (reason: string) => void): void {
+    this.#onFailure.push(listener);
   }
 
   /** Totals of one operation, or of all, since the start or the last reset. */

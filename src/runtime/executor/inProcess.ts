@@ -10,7 +10,7 @@ import type { RankReport, RankSpec } from "../rankSpec.ts";
 import type { RankStats } from "../stats.ts";
 import type { StepOutput, StepPlan } from "../stepPlan.ts";
 import { type RankHooks, Worker } from "../worker.ts";
-import type { RankHandle, TapRecord } from "./rankHandle.ts";
+import type { ProfiledStep, RankHandle, TapRecord } from "./rankHandle.ts";
 import { TapCollector } from "./taps.ts";
 
 export interface InProcessEnvironment {
@@ -64,8 +64,8 @@ class InProcessRank implements RankHandle {
     return taps.records();
   }
 
-  profileDecode(promptLength: number, batchSize: number): Promise<readonly LaunchTime[]> {
-    return this.#opened().profileDecode(promptLength, batchSize);
+  profileStep(step: ProfiledStep): Promise<readonly LaunchTime[]> {
+    return this.#opened().profileStep(step);
   }
 
   stats(): Promise<RankStats> {

@@ -11,6 +11,13 @@ export interface TapRecord {
   readonly data: Float32Array<ArrayBuffer>; // [numTokens, numColumns]
 }
 
+/** A step to time: one token after `length` of context, or a prompt of `length` tokens. */
+export interface ProfiledStep {
+  readonly phase: "decode" | "prefill";
+  readonly length: number;
+  readonly batchSize: number;
+}
+
 export interface RankHandle {
   readonly rank: number;
   /** Opens the device and loads the weights. */
@@ -21,8 +28,8 @@ export interface RankHandle {
   execute(plan: StepPlan): Promise<StepOutput | null>;
   /** Taps of a prompt whose name passes `only` (a prefix match on any entry; all when empty). */
   forwardTaps(tokenIds: readonly number[], only: readonly string[]): Promise<readonly TapRecord[]>;
-  /** GPU time of the launches of one decode step; empty without timestamps. All ranks take part. */
-  profileDecode(promptLength: number, batchSize: number): Promise<readonly LaunchTime[]>;
+  /** GPU time of the launches of one step; empty without timestamps. All ranks take part. */
+  profileStep(step: ProfiledStep): Promise<readonly LaunchTime[]>;
   stats(): Promise<RankStats>;
   resetStats(): Promise<void>;
   /** Ends the rank and frees its device; safe after a failure. */

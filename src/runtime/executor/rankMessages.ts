@@ -6,7 +6,7 @@ import type { LoadProgressEvent } from "../engineArgs.ts";
 import type { RankReport, RankSpec } from "../rankSpec.ts";
 import type { RankStats } from "../stats.ts";
 import type { StepOutput } from "../stepPlan.ts";
-import type { TapRecord } from "./rankHandle.ts";
+import type { ProfiledStep, TapRecord } from "./rankHandle.ts";
 import type { StepQueueMemory } from "./stepQueue.ts";
 
 /** Handed to a rank's thread once. */
@@ -19,18 +19,19 @@ export interface ThreadSetup {
   readonly outputs: StepQueueMemory;
 }
 
-/** How one plan ended on a rank. */
+/** How one plan ended on a rank, what it failed with between plans, or how far it has loaded. */
 export type StepMessage =
   | { readonly stepIndex: number; readonly output: StepOutput | null }
   | { readonly stepIndex: number; readonly error: SerializedError }
-  | { readonly stepIndex: null; readonly error: SerializedError };
+  | { readonly stepIndex: null; readonly error: SerializedError }
+  | { readonly stepIndex: null; readonly progress: LoadProgressEvent };
 
 /** The calls of a rank's life, over comlink. */
 export interface RankApi {
-  open(setup: ThreadSetup, onProgress: (event: LoadProgressEvent) => void): Promise<RankReport>;
+  open(setup: ThreadSetup): Promise<RankReport>;
   start(numBlocks: number): Promise<void>;
   forwardTaps(tokenIds: readonly number[], only: readonly string[]): Promise<TapRecord[]>;
-  profileDecode(promptLength: number, batchSize: number): Promise<readonly LaunchTime[]>;
+  profileStep(step: ProfiledStep): Promise<readonly LaunchTime[]>;
   stats(): Promise<RankStats>;
   resetStats(): Promise<void>;
   shutdown(): Promise<void>;

@@ -21,19 +21,23 @@ import { TapCollector } from "./taps.ts";
 
 let worker: Worker | undefined;
 let setup: ThreadSetup | undefined;
-let onProgress: Parameters<SettledApi["open"]>[1] = () => undefined;
+let outputs: StepQueue | undefined;
 
 const api: SettledApi = {
-  open: (given, progress) =>
+  open: (given) =>
     settle(async () => {
       setup = given;
-      onProgress = progress;
+      outputs = new StepQueue(given.outputs);
       const transport = attachSharedMemory(given.transport, given.spec.rank);
       const env = { opener: new NodeOpener(), files: nodeFiles, transport };
       worker = await Worker.open(given.spec, env, report);
-      const outputs = new StepQueue(given.outputs);
-      worker.onFailure((error) => {
-        outputs.push({ stepIndex: null, error: serializeError(error) } satisfies StepMessage);
+      worker.onFailure(fail);
+      // A thread that dies with a map pending takes the process with it (Dawn aborts): this one stays
+      // until the main thread, told of the error, has let it drain.
+      process.on("uncaughtException", (error) => {
+        fail(
+          new WorkerError(`rank ${given.spec.rank}: its worker thread failed: ${error.message}`),
+        );
       });
       return worker.report();
     }),
@@ -48,8 +52,7 @@ const api: SettledApi = {
       await opened().forwardTaps(tokenIds, taps.sink);
       return taps.records();
     }),
-  profileDecode: (promptLength, batchSize) =>
-    settle(() => opened().profileDecode(promptLength, batchSize)),
+  profileStep: (step) => settle(() => opened().profileStep(step)),
   stats: () => settle(() => Promise.resolve(opened().stats())),
   resetStats: () =>
     settle(() => {
@@ -64,18 +67,23 @@ function opened(): Worker {
   return worker;
 }
 
+function fail(error: unknown): void {
+  outputs?.push({ stepIndex: null, error: serializeError(error) } satisfies StepMessage);
+}
+
 let lastReport = 0;
 /** At most 20 messages a second: each is a trip to the main thread. */
 function report(phase: "weights" | "pipelines", done: number, total: number): void {
   const now = performance.now();
   if (done < total && now - lastReport < 50) return;
   lastReport = now;
-  onProgress({ rank: setup?.spec.rank ?? 0, phase, done, total });
+  const progress = { rank: setup?.spec.rank ?? 0, phase, done, total };
+  outputs?.push({ stepIndex: null, progress } satisfies StepMessage);
 }
 
 /** Runs plans as they come, several in flight; outputs go back in the order in which they end. */
-async function serve({ plans, outputs }: ThreadSetup): Promise<void> {
-  const [incoming, outgoing] = [new StepQueue(plans), new StepQueue(outputs)];
+async function serve({ plans }: ThreadSetup): Promise<void> {
+  const incoming = new StepQueue(plans);
   for (;;) {
     const plan = (await incoming.pop()) as StepPlan | undefined;
     if (plan === undefined) return;
@@ -87,7 +95,7 @@ async function serve({ plans, outputs }: ThreadSetup): Promise<void> {
         (error: unknown): StepMessage => ({ stepIndex, error: serializeError(error) }),
       )
       .then((message) => {
-        outgoing.push(message);
+        outputs?.push(message);
       })
       .catch((error: unknown) => {
         throw error; // no way left to tell: the thread's death tells

@@ -7,7 +7,7 @@ import { samplingRank } from "../rankSpec.ts";
 import type { RankStats } from "../stats.ts";
 import type { StepOutput, StepPlan } from "../stepPlan.ts";
 import type { Executor, ExecutorLimits } from "./executor.ts";
-import type { RankHandle, TapRecord } from "./rankHandle.ts";
+import type { ProfiledStep, RankHandle, TapRecord } from "./rankHandle.ts";
 
 export class RankedExecutor implements Executor {
   readonly limits: ExecutorLimits;
@@ -78,9 +78,9 @@ export class RankedExecutor implements Executor {
     return await this.#orFailure(taps);
   }
 
-  /** GPU time of the launches of one decode step on rank 0; for use while no request runs. */
-  async profileDecode(promptLength: number, batchSize: number): Promise<readonly LaunchTime[]> {
-    const all = Promise.all(this.#ranks.map((rank) => rank.profileDecode(promptLength, batchSize)));
+  /** GPU time of the launches of one step on rank 0; for use while no request runs. */
+  async profileStep(step: ProfiledStep): Promise<readonly LaunchTime[]> {
+    const all = Promise.all(this.#ranks.map((rank) => rank.profileStep(step)));
     const [first = []] = await this.#orFailure(all);
     return first;
   }

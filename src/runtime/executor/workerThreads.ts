@@ -13,7 +13,7 @@ import type { LoadProgressEvent } from "../engineArgs.ts";
 import type { RankReport, RankSpec } from "../rankSpec.ts";
 import type { RankStats } from "../stats.ts";
 import type { StepOutput, StepPlan } from "../stepPlan.ts";
-import type { RankHandle, TapRecord } from "./rankHandle.ts";
+import type { ProfiledStep, RankHandle, TapRecord } from "./rankHandle.ts";
 import {
   reviveError,
   type Settled,
@@ -23,7 +23,7 @@ import {
 } from "./rankMessages.ts";
 import { createStepQueue, StepQueue } from "./stepQueue.ts";
 
-/** How long a thread may take to leave by itself before it is terminated. */
+/** How long a thread may take to free its device before it is left behind. */
 const EXIT_TIMEOUT_MS = 5_000;
 
 /** One handle a spec; each starts its thread at once. */
@@ -92,9 +92,8 @@ class ThreadRank implements RankHandle {
       plans: this.#plansMemory,
       outputs: this.#outputsMemory,
     };
-    const report = await this.#call(this.#api.open(setup, Comlink.proxy(this.#onProgress)));
     void this.#collect();
-    return report;
+    return await this.#call(this.#api.open(setup));
   }
 
   async start(numBlocks: number): Promise<void> {
@@ -116,8 +115,8 @@ class ThreadRank implements RankHandle {
     return await this.#call(this.#api.forwardTaps(tokenIds, only));
   }
 
-  async profileDecode(promptLength: number, batchSize: number): Promise<readonly LaunchTime[]> {
-    return await this.#call(this.#api.profileDecode(promptLength, batchSize));
+  async profileStep(step: ProfiledStep): Promise<readonly LaunchTime[]> {
+    return await this.#call(this.#api.profileStep(step));
   }
 
   async stats(): Promise<RankStats> {
@@ -128,20 +127,36 @@ class ThreadRank implements RankHandle {
     await this.#call(this.#api.resetStats());
   }
 
-  /** Drains, destroys the device, and ends the thread; terminates it only if it does not answer. */
+  /** Drains, destroys the device, and ends the thread, unless it does not answer. */
   async shutdown(): Promise<void> {
     this.#isStopping = true;
     this.#plans.close();
     this.#outputs.close();
-    const timeout = new Promise<void>((resolve) => {
-      setTimeout(resolve, EXIT_TIMEOUT_MS).unref();
-    });
-    if (this.#failure === undefined) {
-      await Promise.race([this.#api.shutdown().catch(() => undefined), this.#exited, timeout]);
-    }
+    const isDrained = await this.#drain();
     this.#api[Comlink.releaseProxy]();
+    if (!isDrained) {
+      // Ending it with a map pending would abort the process, and the cause would not be told.
+      this.#thread.unref();
+      return;
+    }
     await this.#thread.terminate(); // the device is gone, so no map is pending
     await this.#exited;
+  }
+
+  /** False if the thread neither frees its device nor dies in time. */
+  async #drain(): Promise<boolean> {
+    let timer: NodeJS.Timeout | undefined;
+    const timeout = new Promise<boolean>((resolve) => {
+      timer = setTimeout(resolve, EXIT_TIMEOUT_MS, false);
+    });
+    const drained = this.#api.shutdown().then(
+      () => true,
+      () => true,
+    );
+    const exited = this.#exited.then(() => true);
+    const isDrained = await Promise.race([drained, exited, timeout]);
+    clearTimeout(timer);
+    return isDrained;
   }
 
   onFailure(listener: (error: Error) => void): void {
@@ -158,6 +173,10 @@ class ThreadRank implements RankHandle {
     for (;;) {
       const message = (await this.#outputs.pop()) as StepMessage | undefined;
       if (message === undefined) return;
+      if ("progress" in message) {
+        this.#onProgress(message.progress);
+        continue;
+      }
       const step = message.stepIndex === null ? undefined : this.#pending.get(message.stepIndex);
       if (message.stepIndex !== null) this.#pending.delete(message.stepIndex);
       if ("output" in message) step?.resolve(message.output);

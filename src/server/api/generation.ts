@@ -3,11 +3,11 @@ import type { EngineRequest } from "../../runtime/engine.ts";
 import type { FinishReason, RequestOutput } from "../../runtime/request.ts";
 import type { SamplingOptions } from "../../runtime/samplingParams.ts";
 import type { ServerContext } from "../context.ts";
-import { clientGone, unavailable } from "../http/apiError.ts";
+import { badRequest, clientGone, unavailable } from "../http/apiError.ts";
 import type { Submission } from "../replicas/replicaSet.ts";
 import { type ChoiceOutput, mergeChoices } from "./choices.ts";
 import type { ResponseFormat, SamplingFields } from "./fields.ts";
-import type { TokenConstraint } from "./grammar.ts";
+import type { GrammarFactory, TokenConstraint } from "./grammar.ts";
 import { samplingOptions, seedOfChoice } from "./sampling.ts";
 
 /** What to generate: every prompt `n` times. */
@@ -66,9 +66,9 @@ export async function startGeneration(
     for (const constraint of constraints) constraint.dispose();
   });
   try {
-    for (let index = 0; index < prompts.length * n; index++) {
-      const constraint = await (await grammars?.())?.constrain(spec.format);
-      if (constraint !== null && constraint !== undefined) constraints.push(constraint);
+    if ((spec.format?.type ?? "text") !== "text") {
+      if (grammars === null) throw badRequest("This model has no tokenizer.", "response_format");
+      constraints.push(...(await constrainAll(await grammars(), spec)));
     }
     replicas.admit(prompts.length * n);
     if (signal.aborted) throw clientGone();
@@ -90,6 +90,15 @@ export async function startGeneration(
     stop();
     throw error;
   }
+}
+
+/** One constraint a choice. */
+async function constrainAll(
+  factory: GrammarFactory,
+  { prompts, n, format }: GenerationSpec,
+): Promise<TokenConstraint[]> {
+  const all = Array.from({ length: prompts.length * n }, () => factory.constrain(format));
+  return (await Promise.all(all)).filter((constraint) => constraint !== null);
 }
 
 function engineSampling(

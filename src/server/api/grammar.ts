@@ -1,12 +1,13 @@
 /** Completions that can only be JSON: a grammar says before each token which tokens may follow. */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import * as xgrammar from "@mlc-ai/web-xgrammar";
+import type * as xgrammar from "@mlc-ai/web-xgrammar";
 import { messageOf } from "../../common/errors.ts";
 import type { AllowedTokens } from "../../runtime/request.ts";
 import { badRequest } from "../http/apiError.ts";
 import type { ResponseFormat } from "./fields.ts";
 import { readVocabulary } from "./vocabulary.ts";
+import { loadXGrammar, type XGrammar } from "./xgrammar.ts";
 
 /** One completion's place in its grammar. Dispose it: the matcher lives outside JavaScript's heap. */
 export interface TokenConstraint {
@@ -18,10 +19,12 @@ export interface TokenConstraint {
 const MAX_COMPILED = 32;
 
 export class GrammarFactory {
+  readonly #xgrammar: XGrammar;
   readonly #compiler: xgrammar.GrammarCompiler;
   readonly #compiled = new Map<string, Promise<xgrammar.CompiledGrammar>>(); // by schema, oldest first
 
-  private constructor(compiler: xgrammar.GrammarCompiler) {
+  private constructor(library: XGrammar, compiler: xgrammar.GrammarCompiler) {
+    this.#xgrammar = library;
     this.#compiler = compiler;
   }
 
@@ -33,14 +36,15 @@ export class GrammarFactory {
   ): Promise<GrammarFactory> {
     const json: unknown = JSON.parse(await readFile(join(dir, "tokenizer.json"), "utf8"));
     const { tokens, kind } = readVocabulary(json);
-    const info = await xgrammar.TokenizerInfo.createTokenizerInfo(
+    const library = await loadXGrammar();
+    const info = await library.TokenizerInfo.createTokenizerInfo(
       tokens,
       kind,
       kind === "byte_fallback",
       vocabSize,
       [...stopTokenIds],
     );
-    return new GrammarFactory(await xgrammar.GrammarCompiler.createGrammarCompiler(info));
+    return new GrammarFactory(library, await library.GrammarCompiler.createGrammarCompiler(info));
   }
 
   /** A constraint for one completion; null where the format asks for none. */
@@ -48,7 +52,7 @@ export class GrammarFactory {
     if (format === null || format === undefined || format.type === "text") return null;
     const schema = format.type === "json_object" ? null : JSON.stringify(format.json_schema.schema);
     const grammar = await this.#compile(schema);
-    return new GrammarConstraint(await xgrammar.GrammarMatcher.createGrammarMatcher(grammar));
+    return new GrammarConstraint(await this.#xgrammar.GrammarMatcher.createGrammarMatcher(grammar));
   }
 
   #compile(schema: string | null): Promise<xgrammar.CompiledGrammar> {

@@ -22,8 +22,8 @@ const tokenizerFile = z.object({
   added_tokens: z
     .array(z.object({ id: z.number(), content: z.string(), special: z.boolean() }))
     .nullish(),
-  pre_tokenizer: z.unknown(),
-  decoder: z.unknown(),
+  pre_tokenizer: z.unknown().optional(),
+  decoder: z.unknown().optional(),
 });
 
 export function readVocabulary(json: unknown): Vocabulary {

@@ -1,7 +1,16 @@
-// @ts-check
-/// <reference lib="dom" />
 // The live page: reads /status/stream, and sends what is typed to the same API as any client.
 // Both are read by fetch, since an EventSource cannot carry an API key.
+
+/** @typedef {import("../observe/status.ts").ServerStatus} ServerStatus */
+/** @typedef {import("../observe/status.ts").ReplicaStatus} ReplicaStatus */
+/** @typedef {import("../observe/status.ts").RankStatus} RankStatus */
+/** @typedef {{ error?: { message: string } }} ErrorBody */
+/**
+ * @typedef {{
+ *   choices: { text?: string, delta?: { content?: string } }[],
+ *   usage?: { completion_tokens: number },
+ * }} Chunk
+ */
 
 const RETRY_MS = 2000;
 const CHART_SAMPLES = 120;
@@ -39,6 +48,14 @@ function make(tag, ...children) {
   return element;
 }
 
+/**
+ * @param {string} text
+ * @returns {unknown}
+ */
+function parse(text) {
+  return JSON.parse(text);
+}
+
 /** @returns {Record<string, string>} */
 function headers() {
   const key = field("key").value;
@@ -48,7 +65,7 @@ function headers() {
 /**
  * The JSON of each `data:` line, until [DONE] or the end.
  * @param {Response} response
- * @returns {AsyncGenerator<any, void, undefined>}
+ * @returns {AsyncGenerator<unknown, void, undefined>}
  */
 async function* events(response) {
   if (!response.ok || response.body === null) throw new Error(await errorOf(response));
@@ -59,7 +76,7 @@ async function* events(response) {
     rest = lines.pop() ?? "";
     for (const line of lines) {
       if (!line.startsWith("data: ") || line === "data: [DONE]") continue;
-      const event = JSON.parse(line.slice("data: ".length));
+      const event = /** @type {ErrorBody} */ (parse(line.slice("data: ".length)));
       if (event.error !== undefined) throw new Error(event.error.message);
       yield event;
     }
@@ -72,10 +89,19 @@ async function* events(response) {
  */
 async function errorOf(response) {
   try {
-    return (await response.json()).error.message;
+    const body = /** @type {ErrorBody} */ (parse(await response.text()));
+    return body.error?.message ?? `status ${response.status}`;
   } catch {
     return `status ${response.status}`;
   }
+}
+
+/**
+ * @param {unknown} error
+ * @returns {string}
+ */
+function messageOf(error) {
+  return error instanceof Error ? error.message : String(error);
 }
 
 /** Follows the server's state for as long as the page is open. */
@@ -83,26 +109,26 @@ async function follow() {
   for (;;) {
     try {
       const response = await fetch("status/stream", { headers: headers() });
-      for await (const status of events(response)) show(status);
+      for await (const status of events(response)) show(/** @type {ServerStatus} */ (status));
       at("connection").textContent = "The server ended the connection.";
     } catch (error) {
-      at("connection").textContent =
-        `Not connected: ${error instanceof Error ? error.message : error}`;
+      at("connection").textContent = `Not connected: ${messageOf(error)}`;
     }
     await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
   }
 }
 
-/** @param {any} status */
+/** @param {ServerStatus} status */
 function show(status) {
   const { replicas } = status;
-  /** @param {(replica: any) => number} read */
-  const sum = (read) =>
-    replicas.reduce((/** @type {number} */ all, /** @type {any} */ each) => all + read(each), 0);
+  /**
+   * @param {(replica: ReplicaStatus) => number} read
+   * @returns {number}
+   */
+  const sum = (read) => replicas.reduce((all, each) => all + read(each), 0);
   const generated = sum((each) => each.generated_tokens_per_s);
-  const steps = replicas.flatMap((/** @type {any} */ each) =>
-    each.ranks.flatMap((/** @type {any} */ rank) => rank.collective_ms_per_step ?? []),
-  );
+  const ranks = replicas.flatMap((each) => each.ranks);
+  const steps = ranks.flatMap((rank) => rank.collective_ms_per_step ?? []);
   at("model").textContent =
     `${status.model}, ${status.dtype}, KV cache ${status.kv_cache_dtype}, ${status.max_model_len} tokens`;
   at("connection").textContent = status.is_draining ? "The server is shutting down." : "Connected.";
@@ -122,7 +148,7 @@ function disableChat() {
   at("modes").title = "This model has no chat template.";
 }
 
-/** @param {any} replica */
+/** @param {ReplicaStatus} replica */
 function replicaView(replica) {
   const { used_blocks: used, num_blocks: all, block_size: size } = replica;
   const meter = /** @type {HTMLMeterElement} */ (make("meter"));
@@ -161,7 +187,7 @@ function replicaView(replica) {
   return scroll;
 }
 
-/** @param {any} rank */
+/** @param {RankStatus} rank */
 function rankRow(rank) {
   const device = `${rank.device_index} ${rank.device}${rank.is_virtual ? " (virtual)" : ""}`;
   const cells = [
@@ -216,12 +242,12 @@ async function generate(signal) {
     signal,
   });
   for await (const event of events(response)) {
-    const [choice] = event.choices;
-    const piece = choice?.delta?.content ?? choice?.text ?? "";
-    if (firstMs === 0 && piece !== "" && piece !== prompt) firstMs = performance.now();
+    const { choices, usage } = /** @type {Chunk} */ (event);
+    const piece = choices[0]?.delta?.content ?? choices[0]?.text ?? "";
+    if (firstMs === 0 && piece !== "") firstMs = performance.now();
     text += piece;
     at("answer").textContent = text;
-    if (event.usage != null) showSpeed(event.usage.completion_tokens, startMs, firstMs);
+    if (usage !== undefined) showSpeed(usage.completion_tokens, startMs, firstMs);
   }
   if (!isChat) return;
   messages.push({ role: "assistant", content: text });
@@ -257,9 +283,7 @@ async function run() {
     await generate(running.signal);
   } catch (error) {
     const isStopped = running.signal.aborted;
-    at("speed").textContent = isStopped
-      ? "Stopped."
-      : `Error: ${error instanceof Error ? error.message : error}`;
+    at("speed").textContent = isStopped ? "Stopped." : `Error: ${messageOf(error)}`;
   } finally {
     field("send").disabled = false;
     field("stop").disabled = true;

@@ -2,32 +2,98 @@
 import { HostCommunicator } from "../../../src/collectives/hostCommunicator.ts";
 import { worldGroup } from "../../../src/collectives/processGroup.ts";
 import { LoopbackHub } from "../../../src/collectives/transport/loopback.ts";
+import { RouterTransport } from "../../../src/collectives/transport/router.ts";
 import {
   attachSharedMemory,
   createSharedMemory,
+  type SharedMemoryDescriptor,
 } from "../../../src/collectives/transport/sharedMemory.ts";
+import {
+  type TcpConnectOptions,
+  TcpListener,
+  type TcpListenOptions,
+} from "../../../src/collectives/transport/tcp.ts";
 import type { Transport } from "../../../src/collectives/transport/transport.ts";
 
 /** All ranks' ends of a new transport; waits look at their deadline every 20 ms. */
-export type MakeWorld = (worldSize: number) => Transport[];
+export type MakeWorld = (worldSize: number) => Transport[] | Promise<Transport[]>;
+
+const SLICE_MS = 20;
+export const TOKEN = "a token of this test alone";
 
 export function ranksOf(worldSize: number): number[] {
   return Array.from({ length: worldSize }, (_, rank) => rank);
 }
 
-export const WORLDS: Readonly<Record<string, MakeWorld>> = {
-  loopback: (worldSize) => {
-    const hub = new LoopbackHub(worldSize, { sliceMs: 20 });
+/** Slots of few bytes, so that small tests fill them. */
+function smallSlots(worldSize: number): SharedMemoryDescriptor {
+  return createSharedMemory(worldSize, {
+    publishing: { slots: 2, slotBytes: 128 },
+    mailbox: { slots: 2, slotBytes: 64 },
+  });
+}
+
+/** Every rank listens on a free port of this machine, then all connect. `more(rank)` adds options. */
+export async function tcpWorld(
+  worldSize: number,
+  more: (rank: number) => Partial<TcpConnectOptions> = () => ({}),
+  listen: Partial<TcpListenOptions> = {},
+): Promise<Transport[]> {
+  const listeners = await Promise.all(
+    ranksOf(worldSize).map(() => TcpListener.listen({ token: TOKEN, ...listen })),
+  );
+  const addresses = listeners.map(({ port }) => ({ host: "127.0.0.1", port }));
+  return Promise.all(
+    listeners.map((listener, rank) =>
+      listener.connect({ rank, addresses, sliceMs: SLICE_MS, ...more(rank) }),
+    ),
+  );
+}
+
+/** Ranks 0, 2, 4, … live in one process and 1, 3, 5, … in another: shared memory within, TCP across. */
+export async function routedWorld(worldSize: number): Promise<Transport[]> {
+  const memories = [smallSlots(worldSize), smallSlots(worldSize)];
+  const nearOf = (rank: number): number[] =>
+    ranksOf(worldSize).filter((other) => other % 2 === rank % 2);
+  const hosts = ranksOf(worldSize).map((rank) => rank % 2);
+  const near = ranksOf(worldSize).map((rank) => {
+    const memory = memories[rank % 2] ?? smallSlots(worldSize);
+    return attachSharedMemory(memory, rank, { sliceMs: SLICE_MS });
+  });
+  const far = await tcpWorld(worldSize, (rank) => {
+    const local = near[rank];
+    const peers = ranksOf(worldSize).filter((other) => !nearOf(rank).includes(other));
+    if (local === undefined) return { peers, hosts };
+    const onAbort = (cause: Parameters<Transport["abort"]>[0]): void => {
+      local.abort(cause);
+    };
+    return { peers, hosts, control: local.control, onAbort };
+  });
+  return near.map((local, rank) => {
+    const remote = far[rank];
+    return remote === undefined ? local : new RouterTransport(local, remote, nearOf(rank));
+  });
+}
+
+/** Worlds that are there at once. */
+export const LOCAL_WORLDS = {
+  loopback: (worldSize: number): Transport[] => {
+    const hub = new LoopbackHub(worldSize, { sliceMs: SLICE_MS });
     return ranksOf(worldSize).map((rank) => hub.transport(rank));
   },
-  // Slots of few bytes, so that small tests fill them.
-  "sharedMemory in one thread": (worldSize) => {
-    const descriptor = createSharedMemory(worldSize, {
-      publishing: { slots: 2, slotBytes: 128 },
-      mailbox: { slots: 2, slotBytes: 64 },
-    });
-    return ranksOf(worldSize).map((rank) => attachSharedMemory(descriptor, rank, { sliceMs: 20 }));
+  "sharedMemory in one thread": (worldSize: number): Transport[] => {
+    const descriptor = smallSlots(worldSize);
+    return ranksOf(worldSize).map((rank) =>
+      attachSharedMemory(descriptor, rank, { sliceMs: SLICE_MS }),
+    );
   },
+};
+
+export const WORLDS: Readonly<Record<string, MakeWorld>> = {
+  ...LOCAL_WORLDS,
+  tcp: (worldSize) => tcpWorld(worldSize),
+  "tcp with checksums": (worldSize) => tcpWorld(worldSize, () => ({ checksums: true })),
+  "sharedMemory and tcp, routed": routedWorld,
 };
 
 export function closeAll(transports: readonly Transport[]): void {
@@ -41,7 +107,7 @@ export async function onEveryRank<T>(
   body: (communicator: HostCommunicator) => Promise<T>,
   timeoutMs = 5000,
 ): Promise<T[]> {
-  const transports = makeWorld(worldSize);
+  const transports = await makeWorld(worldSize);
   try {
     return await Promise.all(
       transports.map((transport) =>
@@ -60,7 +126,7 @@ export async function errorsOnEveryRank(
   body: (communicator: HostCommunicator) => Promise<unknown>,
   timeoutMs = 200,
 ): Promise<unknown[]> {
-  const transports = makeWorld(worldSize);
+  const transports = await makeWorld(worldSize);
   const outcomes = await Promise.allSettled(
     transports.map((transport) => body(new HostCommunicator(worldGroup(transport), { timeoutMs }))),
   );

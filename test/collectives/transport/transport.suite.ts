@@ -29,13 +29,13 @@ const message = (tag: number, signature = 7): { tag: number; signature: number }
 
 export function transportSuite(name: string, makeWorld: MakeWorld): void {
   let worlds: Transport[][] = [];
-  const newWorld = <T extends Transport[]>(worldSize: T["length"]): T => {
-    const transports = makeWorld(worldSize) as T;
+  const newWorld = async <T extends Transport[]>(worldSize: T["length"]): Promise<T> => {
+    const transports = (await makeWorld(worldSize)) as T;
     worlds.push(transports);
     return transports;
   };
-  const pair = (): [Transport, Transport] => newWorld<[Transport, Transport]>(2);
-  const trio = (): [Transport, Transport, Transport] =>
+  const pair = (): Promise<[Transport, Transport]> => newWorld<[Transport, Transport]>(2);
+  const trio = (): Promise<[Transport, Transport, Transport]> =>
     newWorld<[Transport, Transport, Transport]>(3);
 
   afterEach(() => {
@@ -45,7 +45,7 @@ export function transportSuite(name: string, makeWorld: MakeWorld): void {
 
   describe(name, () => {
     test.each(SIZES)("send moves %i bytes", async (size) => {
-      const [a, b] = pair();
+      const [a, b] = await pair();
       const bytes = randomBytes(size, size);
       const sent = a.send(1, message(1), bytes, guardOf(a));
       expect(await receive(b, 0, 1)).toEqual(bytes);
@@ -53,7 +53,7 @@ export function transportSuite(name: string, makeWorld: MakeWorld): void {
     });
 
     test.each(SIZES)("publish moves %i bytes to each reader and nobody else", async (size) => {
-      const [a, b, c] = trio();
+      const [a, b, c] = await trio();
       const bytes = randomBytes(size, size);
       const published = a.publish(message(1), bytes, [1, 2], guardOf(a));
       const parts = await Promise.all([receive(b, 0, 1), receive(c, 0, 1), published]);
@@ -64,7 +64,7 @@ export function transportSuite(name: string, makeWorld: MakeWorld): void {
     });
 
     test("chunks come in order, whole, with the sender's signature", async () => {
-      const [a, b] = pair();
+      const [a, b] = await pair();
       const sent = a.send(1, message(1, 1234), randomBytes(1001, 1), guardOf(a));
       let next = 0;
       const check = ({ bytes, offset, totalBytes, signature }: Chunk): void => {
@@ -77,7 +77,7 @@ export function transportSuite(name: string, makeWorld: MakeWorld): void {
     });
 
     test("messages of a tag arrive in the order sent", async () => {
-      const [a, b] = pair();
+      const [a, b] = await pair();
       const sent = (async (): Promise<void> => {
         for (let i = 0; i < 20; i++) await a.send(1, message(1), Uint8Array.of(i), guardOf(a));
       })();
@@ -86,7 +86,7 @@ export function transportSuite(name: string, makeWorld: MakeWorld): void {
     });
 
     test("messages of different tags may be taken in any order", async () => {
-      const [a, b] = pair();
+      const [a, b] = await pair();
       const sent = [1, 2].map((tag) => a.send(1, message(tag), Uint8Array.of(tag), guardOf(a)));
       expect(await receive(b, 0, 2)).toEqual(Uint8Array.of(2));
       expect(await receive(b, 0, 1)).toEqual(Uint8Array.of(1));
@@ -94,7 +94,7 @@ export function transportSuite(name: string, makeWorld: MakeWorld): void {
     });
 
     test("both directions move long messages at once", async () => {
-      const [a, b] = pair();
+      const [a, b] = await pair();
       const [fromA, fromB] = [randomBytes(5000, 1), randomBytes(5000, 2)];
       const [, , atA, atB] = await Promise.all([
         a.send(1, message(1), fromA, guardOf(a)),
@@ -106,7 +106,7 @@ export function transportSuite(name: string, makeWorld: MakeWorld): void {
     });
 
     test("long messages of different tags share the way without mixing", async () => {
-      const [a, b] = pair();
+      const [a, b] = await pair();
       const messages = [1, 2, 3].map((tag) => randomBytes(700 + tag, tag));
       const sent = messages.map((bytes, i) => a.send(1, message(i + 1), bytes, guardOf(a)));
       const received = await Promise.all([1, 2, 3].map((tag) => receive(b, 0, tag)));
@@ -115,7 +115,7 @@ export function transportSuite(name: string, makeWorld: MakeWorld): void {
     });
 
     test("bytes may be reused once send and publish have resolved", async () => {
-      const [a, b] = pair();
+      const [a, b] = await pair();
       const bytes = new Uint8Array(300);
       const received: Promise<Uint8Array>[] = [];
       for (let round = 1; round <= 6; round++) {
@@ -130,7 +130,7 @@ export function transportSuite(name: string, makeWorld: MakeWorld): void {
     });
 
     test("a late receiver finds the bytes as they were when send was called", async () => {
-      const [a, b] = pair();
+      const [a, b] = await pair();
       const [bytes, original] = [randomBytes(40, 1), randomBytes(40, 1)];
       const sent = a.send(1, message(1), bytes, guardOf(a)).then(() => bytes.fill(0));
       await new Promise((resolve) => setTimeout(resolve, 5));
@@ -139,7 +139,7 @@ export function transportSuite(name: string, makeWorld: MakeWorld): void {
     });
 
     test("an error in the receiver's code reaches the receiver", async () => {
-      const [a, b] = pair();
+      const [a, b] = await pair();
       const sent = a.send(1, message(1), new Uint8Array(1), guardOf(a));
       const fail = (): void => {
         throw new RangeError("no room");
@@ -149,7 +149,7 @@ export function transportSuite(name: string, makeWorld: MakeWorld): void {
     });
 
     test("a wait ends at its deadline", async () => {
-      const [a] = pair();
+      const [a] = await pair();
       const begin = performance.now();
       await expect(a.recv(1, 1, () => undefined, guardOf(a, 60))).rejects.toThrow(
         "rank 1 did not answer within 60 ms",
@@ -158,28 +158,30 @@ export function transportSuite(name: string, makeWorld: MakeWorld): void {
     });
 
     test("abort ends the waits of all ranks, with its cause, and later calls", async () => {
-      const [a, b, c] = trio();
+      const [a, b, c] = await trio();
       const waits = [
         a.recv(1, 1, () => undefined, guardOf(a)),
         c.recv(1, 1, () => undefined, guardOf(c)),
       ];
       b.abort({ rank: 1, reason: "out of paper" });
       b.abort({ rank: 0, reason: "a later cause" });
-      for (const wait of waits)
-        await expect(wait).rejects.toThrow("aborted by rank 1: out of paper");
+      await Promise.all(
+        waits.map((wait) => expect(wait).rejects.toThrow("aborted by rank 1: out of paper")),
+      );
       await expect(b.send(0, message(1), new Uint8Array(1), guardOf(b))).rejects.toThrow("paper");
     });
 
     test("close ends the rank's own waits and tells the others", async () => {
-      const [a, b] = pair();
+      const [a, b] = await pair();
       const wait = b.recv(0, 1, () => undefined, guardOf(b));
       b.close();
       await expect(wait).rejects.toThrow("rank 1 closed");
+      await expect.poll(() => a.control.progress(1, 0).state).toBe("left");
       expect(a.control.progress(1, 0).state).toBe("left");
     });
 
     test("a group's view translates ranks and keeps its tags apart", async () => {
-      const [, b, c] = trio();
+      const [, b, c] = await trio();
       const [bView, cView] = [new GroupTransport(b, [2, 1], 1), new GroupTransport(c, [2, 1], 1)];
       expect([bView.rank, cView.rank, bView.worldSize]).toEqual([1, 0, 2]);
       const sent = [

@@ -6,7 +6,7 @@ import {
 } from "../../../src/collectives/signature.ts";
 import { ControlBlock } from "../../../src/collectives/watchdog/controlBlock.ts";
 import { FlightRecorder } from "../../../src/collectives/watchdog/flightRecorder.ts";
-import { onEveryRank, WORLDS } from "../support/worlds.ts";
+import { LOCAL_WORLDS, onEveryRank } from "../support/worlds.ts";
 
 const newBlock = (worldSize: number): ControlBlock =>
   new ControlBlock(new ArrayBuffer(ControlBlock.sizeBytes(worldSize)), 0, worldSize);
@@ -34,8 +34,7 @@ test("the flight recorder keeps the last 1,000 operations, oldest first, and cou
 });
 
 test("a communicator's operations are recorded with their bytes and times, as JSON", async () => {
-  const { loopback = (): [] => [] } = WORLDS;
-  const [dump] = await onEveryRank(loopback, 2, async (communicator) => {
+  const [dump] = await onEveryRank(LOCAL_WORLDS.loopback, 2, async (communicator) => {
     await communicator.allReduce(new Float32Array(100));
     await communicator.gather(new Uint8Array(7), 0);
     return communicator.recorder.dump();

@@ -1,5 +1,6 @@
-/** GPU time of a decode step, by kernel. */
+/** GPU time of a step, by kernel. */
 import type { LaunchTime } from "../device/timestamps.ts";
+import type { ProfiledStep } from "./executor/rankHandle.ts";
 import type { RankedExecutor } from "./executor/rankedExecutor.ts";
 
 export interface KernelTime {
@@ -20,10 +21,11 @@ export function byKernel(times: readonly LaunchTime[]): KernelTime[] {
     .sort((a, b) => b.timeUs - a.timeUs);
 }
 
-/** One decode step after a prompt of `promptLength`, on rank 0; for use while no request runs. */
-export async function profileDecode(
+/** One step on rank 0, after one to warm up; for use while no request runs. */
+export async function profileStep(
   executor: RankedExecutor,
-  { promptLength, batchSize }: { readonly promptLength: number; readonly batchSize: number },
+  step: ProfiledStep,
 ): Promise<KernelTime[]> {
-  return byKernel(await executor.profileDecode(promptLength, batchSize));
+  await executor.profileStep(step); // clocks ramp up
+  return byKernel(await executor.profileStep(step));
 }

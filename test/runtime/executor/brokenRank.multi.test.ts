@@ -1,0 +1,65 @@
+/**
+ * A rank that breaks: every request fails with the cause, long before any deadline; the process does not
+ * hang. Each case is a process of its own, since its end is part of the matter.
+ */
+import { spawn } from "node:child_process";
+import { expect, test } from "vitest";
+import { testDeviceIndex } from "../../support/gpu.ts";
+import { fixtureDir } from "../../support/goldens.ts";
+import type { BrokenRun, BrokenRunReport } from "./support/brokenRun.ts";
+
+const FAULTS = new URL("./support/rankFaults.ts", import.meta.url).pathname;
+const SCRIPT = new URL("./support/brokenRun.ts", import.meta.url).pathname;
+
+interface Ended {
+  readonly report: BrokenRunReport;
+  readonly code: number | null;
+}
+
+async function runBroken(
+  run: Omit<BrokenRun, "model" | "device" | "rank" | "collectiveTimeoutMs">,
+  collectiveTimeoutMs = 30_000,
+): Promise<Ended> {
+  const device = await testDeviceIndex();
+  const full = { ...run, model: fixtureDir("llama-gqa-tied"), device, rank: 1 };
+  const args = ["--import", FAULTS, SCRIPT, JSON.stringify({ ...full, collectiveTimeoutMs })];
+  const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "pipe"] });
+  let [stdout, stderr] = ["", ""];
+  child.stdout.on("data", (chunk: Buffer) => (stdout += chunk.toString()));
+  child.stderr.on("data", (chunk: Buffer) => (stderr += chunk.toString()));
+  const code = await new Promise<number | null>((resolve) => child.on("close", resolve));
+  const line = stdout.split("\n").find((text) => text.startsWith("{"));
+  if (line === undefined) throw new Error(`no report, exit code ${code}: ${stdout}${stderr}`);
+  return { report: JSON.parse(line) as BrokenRunReport, code };
+}
+
+type Case = Pick<BrokenRun, "executor" | "fault" | "when"> & { readonly cause: RegExp };
+
+const LOST = /lost \(destroyed\)/;
+const cases: readonly Case[] = [
+  { executor: "inProcess", fault: "lose", when: "busy", cause: LOST },
+  { executor: "inProcess", fault: "lose", when: "idle", cause: LOST },
+  { executor: "workerThreads", fault: "lose", when: "busy", cause: LOST },
+  { executor: "workerThreads", fault: "lose", when: "idle", cause: LOST },
+  { executor: "workerThreads", fault: "throw", when: "busy", cause: /rank 1.*planted exception/ },
+  { executor: "workerThreads", fault: "exit", when: "idle", cause: /rank 1.*exit code 3/ },
+];
+
+test.each(cases)("$executor, $fault while $when", async ({ cause, ...run }) => {
+  const { report, code } = await runBroken(run);
+  expect(report.failures).toHaveLength(run.when === "busy" ? 2 : 0);
+  for (const failure of [...report.failures, report.laterFailure]) expect(failure).toMatch(cause);
+  expect(report.failedAfterMs).toBeLessThan(5_000); // the deadline of a collective is 30 s
+  expect(report.shutdownMs).toBeLessThan(5_000);
+  expect(code).toBe(0); // the script took the failure in its stride, and nothing keeps it alive
+});
+
+test("workerThreads, stall while busy: the deadline names the rank, and the process ends", async () => {
+  const stalled = { executor: "workerThreads", fault: "stall", when: "busy" } as const;
+  const { report, code } = await runBroken(stalled, 1_500);
+  for (const failure of [...report.failures, report.laterFailure]) {
+    expect(failure).toMatch(/CollectiveTimeoutError.*rank 1 did not arrive within 1500 ms/);
+  }
+  // Dawn may abort a process whose thread is stuck in a map: not 0 then, but after the cause was told.
+  expect(code === 0 || code === null).toBe(true);
+});

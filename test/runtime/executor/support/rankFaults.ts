@@ -1,0 +1,58 @@
+/**
+ * Preloaded (`node --import`) into every thread of a process under test: breaks a rank from within when
+ * told to over a BroadcastChannel. Threads that a test starts through the product have no other way in.
+ */
+import { isMainThread } from "node:worker_threads";
+import type { Device } from "../../../../src/device/device.ts";
+import { NodeOpener } from "../../../../src/device/openNode.ts";
+
+/** `lose`: its device goes away. `throw`: an uncaught exception. `exit`: its thread ends. `stall`: it stops answering. */
+export type RankFault = "lose" | "throw" | "exit" | "stall";
+
+export interface FaultMessage {
+  /** As devices are labelled. */
+  readonly rank: number;
+  readonly fault: RankFault;
+}
+
+const CHANNEL = "rank faults";
+const devices = new Map<string, Device>();
+
+/** Breaks a rank of this process, in whichever thread it lives. */
+export function breakRank(rank: number, fault: RankFault): void {
+  apply({ rank, fault }); // the ranks of this thread; the channel does not speak to itself
+  const channel = new BroadcastChannel(CHANNEL);
+  channel.postMessage({ rank, fault } satisfies FaultMessage);
+  channel.close();
+}
+
+function apply({ rank, fault }: FaultMessage): void {
+  const device = devices.get(`rank ${rank}`);
+  if (device === undefined) return;
+  if (fault === "lose") device.gpu.destroy(); // as Dawn reports a lost device, but for the reason
+  if (fault === "exit") process.exit(3);
+  if (fault === "throw") {
+    setImmediate(() => {
+      throw new Error("a planted exception");
+    });
+  }
+  if (fault === "stall") {
+    const forever = new Int32Array(new SharedArrayBuffer(4));
+    setImmediate(() => Atomics.wait(forever, 0, 0, 20_000));
+  }
+}
+
+const open = NodeOpener.prototype.open;
+NodeOpener.prototype.open = async function capture(options): Promise<Device> {
+  const device = await open.call(this, options);
+  devices.set(options.label, device);
+  return device;
+};
+
+if (!isMainThread) {
+  const channel = new BroadcastChannel(CHANNEL);
+  channel.onmessage = (event: unknown): void => {
+    apply((event as { readonly data: FaultMessage }).data);
+  };
+  (channel as unknown as { unref(): void }).unref();
+}
