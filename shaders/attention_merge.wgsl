@@ -4,44 +4,44 @@
 // Shapes    partials: [num_decode_tokens * num_splits, num_heads, head_dim + 4] f32, as attention_decode
 //           writes them; where a split's sum is 0 its values are unwritten
 //           out: [num_tokens, num_heads, head_dim] f32
-// Dispatch  one lane for each (token, head, quad), over x and y
-// Prelude   const QUADS = head_dim / 4
+// Dispatch  (num_heads, num_decode_tokens, 1): PARTS lanes share a quad, each merging every PARTS-th
+//           split, as a lane that walks them all waits for memory at each
+// Prelude   const QUADS = head_dim / 4, PARTS
 // Includes  lib/live.wgsl
-override WG_SIZE: u32 = 64;
+const LANES = QUADS * PARTS;
+const FLOOR = -1e20; // below every top of a split that has keys
 
 struct Params { num_heads: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> partials: array<vec4f>;
 @group(0) @binding(2) var<storage, read_write> out: array<vec4f>;
 
-@compute @workgroup_size(WG_SIZE)
-fn main(
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) num_groups: vec3u,
-  @builtin(local_invocation_index) lane: u32,
-) {
-  let index = (group.y * num_groups.x + group.x) * WG_SIZE + lane;
-  let row = index / QUADS; // token * num_heads + head
-  let token = row / params.num_heads;
-  if (token >= live.num_decode_tokens) { return; }
-  let quad = index % QUADS;
-  let stride = params.num_heads * (QUADS + 1u); // from one split to the next
-  let first = token * live.num_splits * stride + row % params.num_heads * (QUADS + 1u);
+struct Merged { value: vec4f, top: f32, sum: f32 }
+var<workgroup> parts: array<Merged, LANES>;
 
-  var top = partials[first + QUADS].x;
-  for (var split = 1u; split < live.num_splits; split++) {
-    top = max(top, partials[first + split * stride + QUADS].x);
-  }
-  var value = vec4f();
-  var sum = 0.0;
-  for (var split = 0u; split < live.num_splits; split++) {
+fn merge(a: Merged, b: Merged) -> Merged {
+  let top = max(a.top, b.top);
+  let old = exp(a.top - top);
+  let new = exp(b.top - top);
+  return Merged(a.value * old + b.value * new, top, a.sum * old + b.sum * new);
+}
+
+@compute @workgroup_size(LANES)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let quad = lane % QUADS;
+  let stride = params.num_heads * (QUADS + 1u); // from one split to the next
+  let first = group.y * live.num_splits * stride + group.x * (QUADS + 1u);
+  var merged = Merged(vec4f(), FLOOR, 0.0);
+  for (var split = lane / QUADS; split < live.num_splits; split += PARTS) {
     let begin = first + split * stride;
     let stats = partials[begin + QUADS];
-    if (stats.y != 0.0) { // an empty split: 0 times unwritten memory may be NaN
-      let weight = exp(stats.x - top);
-      value += weight * partials[begin + quad];
-      sum += weight * stats.y;
-    }
+    let value = partials[begin + quad];
+    let is_empty = stats.y == 0.0; // then 0 times unwritten memory may be NaN
+    merged = merge(merged, Merged(select(value, vec4f(), is_empty), max(stats.x, FLOOR), stats.y));
   }
-  out[index] = value / sum;
+  parts[lane] = merged;
+  workgroupBarrier();
+  if (lane >= QUADS) { return; }
+  for (var part = 1u; part < PARTS; part++) { merged = merge(merged, parts[part * QUADS + lane]); }
+  out[(group.y * params.num_heads + group.x) * QUADS + quad] = merged.value / merged.sum;
 }

@@ -9,7 +9,7 @@ import { coreSize, doublingPartners, halvingDoubling, ringAllReduce } from "./sc
 import { runSchedule, SegmentedData, type SegmentOptions } from "./segments.ts";
 import type { Algorithm } from "./signature.ts";
 import type { WireFormat } from "./wire.ts";
-import { recvAdd, recvWire, rounded } from "./wireTransfer.ts";
+import { recvAdd, recvValues, rounded } from "./wireTransfer.ts";
 
 /** In place. */
 export async function allReduceBy(
@@ -57,6 +57,7 @@ async function allReduceOneShot(
   x.set(sum); // only now: loopback lends x itself to the other ranks
 }
 
+/** Rank 0's part is copied, not added to zeros: half of the work with two ranks. */
 async function sumInRankOrder(
   operation: Operation,
   x: Float32Array,
@@ -64,7 +65,10 @@ async function sumInRankOrder(
   wire: WireFormat,
 ): Promise<void> {
   for (let rank = 0; rank < operation.worldSize; rank++) {
-    if (rank === operation.rank) addInto(sum, 0, x);
+    if (rank === operation.rank) {
+      if (rank === 0) sum.set(x);
+      else addInto(sum, 0, x);
+    } else if (rank === 0) await recvValues(operation, rank, sum, wire);
     else await recvAdd(operation, rank, sum, wire);
   }
 }
@@ -79,8 +83,7 @@ async function allReduceDoubling(
   const core = coreSize(worldSize);
   if (rank >= core) {
     await operation.send(rank - core, wire === "f32" ? bytesOfArray(x) : rounded(wire, x));
-    const result = await recvWire(operation, rank - core, x.length, wire);
-    x.set(result);
+    await recvValues(operation, rank - core, x, wire);
     return;
   }
   const folded = rank + core < worldSize ? rank + core : undefined;

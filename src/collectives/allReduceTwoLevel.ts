@@ -7,7 +7,7 @@ import { addInto, bytesOfArray } from "./floats.ts";
 import type { Operation } from "./operation.ts";
 import { chunkRange, twoLevelPlan, type TwoLevelPlan } from "./schedules.ts";
 import type { WireFormat } from "./wire.ts";
-import { recvAdd, recvWire, rounded } from "./wireTransfer.ts";
+import { recvAdd, rounded } from "./wireTransfer.ts";
 
 export async function allReduceTwoLevel(
   operation: Operation,
@@ -65,8 +65,8 @@ async function sumAcross(
   const summing = async (): Promise<Float32Array> => {
     const sum = new Float32Array(hostSum.length);
     for (const rank of across) {
-      const part = rank === operation.rank ? hostSum : undefined;
-      addInto(sum, 0, part ?? (await recvWire(operation, rank, hostSum.length, wire)));
+      if (rank === operation.rank) addInto(sum, 0, hostSum);
+      else await recvAdd(operation, rank, sum, wire);
     }
     return sum;
   };

@@ -18,6 +18,9 @@ export type WireFormat = (typeof WIRE_FORMATS)[number];
 /** Values that share a scale in q8. */
 export const Q8_BLOCK = 32;
 
+/** 127 of it are still a finite f32, however the division rounds. */
+const Q8_MAX_SCALE = 2.679e36;
+
 /** Bytes that `length` values take on the wire. */
 export function wireBytes(wire: WireFormat, length: number): number {
   if (wire === "f32") return 4 * length;
@@ -75,7 +78,7 @@ function encodeQ8(x: Float32Array, target: Uint8Array): void {
     const end = Math.min(begin + Q8_BLOCK, x.length);
     let largest = 0;
     for (let i = begin; i < end; i++) largest = Math.max(largest, Math.abs(x[i] ?? 0));
-    scales[block] = Number.isFinite(largest) ? largest / 127 : Number.NaN;
+    scales[block] = Number.isFinite(largest) ? Math.min(largest / 127, Q8_MAX_SCALE) : Number.NaN;
     const scale = scales[block] ?? 0; // as rounded to f32: what the receiver multiplies by
     for (let i = begin; i < end; i++) values[i] = scale > 0 ? quantise((x[i] ?? 0) / scale) : 0;
   }

@@ -1,5 +1,5 @@
 /** Whole vectors in a wire format: what the algorithms that do not cut x into segments use. */
-import { Accumulator, addInto } from "./floats.ts";
+import { Accumulator, addInto, bytesOfArray } from "./floats.ts";
 import type { Operation } from "./operation.ts";
 import { decodeWire, encodeWire, wireBytes, type WireFormat } from "./wire.ts";
 
@@ -11,6 +11,22 @@ export function rounded(wire: WireFormat, x: Float32Array): Uint8Array {
   return encoded;
 }
 
+/** target becomes what `from` sends. */
+export async function recvValues(
+  operation: Operation,
+  from: number,
+  target: Float32Array,
+  wire: WireFormat,
+): Promise<void> {
+  if (wire === "f32") {
+    await operation.recvInto(from, bytesOfArray(target));
+    return;
+  }
+  const encoded = new Uint8Array(wireBytes(wire, target.length));
+  await operation.recvInto(from, encoded);
+  decodeWire(wire, encoded, target);
+}
+
 /** target += what `from` sends. */
 export async function recvAdd(
   operation: Operation,
@@ -20,21 +36,9 @@ export async function recvAdd(
 ): Promise<void> {
   if (wire === "f32") {
     await operation.recv(from, new Accumulator(target, 0).add, target.byteLength);
-  } else {
-    addInto(target, 0, await recvWire(operation, from, target.length, wire));
+    return;
   }
-}
-
-/** The `length` values that `from` sends. */
-export async function recvWire(
-  operation: Operation,
-  from: number,
-  length: number,
-  wire: WireFormat,
-): Promise<Float32Array> {
-  const encoded = new Uint8Array(wireBytes(wire, length));
-  await operation.recvInto(from, encoded);
-  const values = new Float32Array(length);
-  decodeWire(wire, encoded, values);
-  return values;
+  const values = new Float32Array(target.length);
+  await recvValues(operation, from, values, wire);
+  addInto(target, 0, values);
 }

@@ -74,6 +74,7 @@ export class BlockManager {
   adopt(blockTable: number[], { blocks }: PrefixMatch): void {
     for (const block of blocks) {
       this.#refCounts[block] = this.refCount(block) + 1;
+      this.#cached.delete(block);
       blockTable.push(block);
     }
   }

@@ -29,6 +29,7 @@ export class Engine {
   #numRequests = 0;
   #loop: Promise<void> | null = null; // null while there is no work
   #failure: Error | null = null; // set once; nothing is taken on after it
+  #cacheEpoch = 0; // of the executor, when its cache was last trusted
   #isDead = false; // the executor failed
   #rejectStep: (error: Error) => void = () => undefined;
   #shutdown: Promise<void> | null = null;
@@ -38,6 +39,7 @@ export class Engine {
     this.#codec = codec;
     this.#options = options;
     this.#scheduler = new Scheduler(executor.limits, options.scheduler);
+    this.#cacheEpoch = executor.cacheEpoch ?? 0;
     executor.onFailure?.((error) => {
       this.#fail(error);
     });
@@ -143,8 +145,16 @@ export class Engine {
     return this.#shutdown;
   }
 
+  // Prompts that ran past the engine, as `verify` runs them, overwrote whatever was cached.
+  #checkCache(): void {
+    const epoch = this.#executor.cacheEpoch ?? 0;
+    if (epoch !== this.#cacheEpoch) this.resetPrefixCache();
+    this.#cacheEpoch = epoch;
+  }
+
   // True if anything happened.
   #fillPipeline(): boolean {
+    this.#checkCache();
     let isFilled = false;
     for (;;) {
       const plan = this.#scheduler.schedule();

@@ -49,7 +49,6 @@ export class PipelineMeter {
     const now = Math.max(0, ...this.#freeAt);
     this.#elapsed += now - this.#spanBegin;
     this.#spanBegin = now;
-    this.#freeAt.fill(now);
     this.#returnedAt = now;
   }
 }

@@ -131,9 +131,11 @@ export class Sampler {
       downloads: [sampledIds],
       downloadBytes: (live) => live.numSamples * 4,
       detached: true,
-      run: async (io) => {
-        const bytes = (await io.download(0)).slice();
-        await this.#tokens.publish(new Uint32Array(bytes.buffer, 0, io.live.numSamples));
+      run: (io) => {
+        const sampled = io.download(0).then((mapped) => {
+          return new Uint32Array(mapped.slice().buffer, 0, io.live.numSamples);
+        });
+        return this.#tokens.publish(sampled);
       },
     });
   }

@@ -58,15 +58,20 @@ export class TokenExchange {
     if (stepIndex >= 0) await this.#arrivals.get(stepIndex); // below 0: no step; see profileStep
   }
 
-  /** On the sampling rank: the tokens of the oldest announced plan, in the order of its samples. */
-  async publish(tokenIds: Uint32Array<ArrayBuffer>): Promise<void> {
+  /**
+   * On the sampling rank: the tokens of the oldest announced plan, in the order of its samples. Called
+   * as plans are replayed; their tokens reach the host in any order (a step without samples has none to
+   * wait for), and go on in the order of plans.
+   */
+  async publish(sampled: Promise<Uint32Array<ArrayBuffer>>): Promise<void> {
+    sampled.catch(() => undefined); // reported once it is this plan's turn
     const next = this.#pending.shift();
     if (next === undefined) throw new CollectiveError("tokens: sampled without a plan");
-    const { stepIndex } = next.plan;
-    if (tokenIds.length > 0) {
-      await this.#inOrder(() => this.#world.broadcast(tokenIds, this.#root));
-    }
-    next.resolve({ stepIndex, tokenIds: [...tokenIds] });
+    await this.#inOrder(async () => {
+      const tokenIds = await sampled;
+      if (tokenIds.length > 0) await this.#world.broadcast(tokenIds, this.#root);
+      next.resolve({ stepIndex: next.plan.stepIndex, tokenIds: [...tokenIds] });
+    });
   }
 
   #inOrder<T>(work: () => Promise<T>): Promise<T> {

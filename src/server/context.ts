@@ -1,9 +1,10 @@
 /** What every route of one server works with. */
+import { messageOf } from "../common/errors.ts";
 import type { Logger } from "../common/logger.ts";
 import { Tokenizer } from "../runtime/tokenizer.ts";
 import type { ChatTemplate } from "./api/chatTemplate.ts";
 import type { GrammarFactory } from "./api/grammar.ts";
-import { ApiError, badRequest } from "./http/apiError.ts";
+import { ApiError, badRequest, toApiError } from "./http/apiError.ts";
 import type { ServerMetrics } from "./observe/metrics.ts";
 import type { StatusFeed } from "./observe/status.ts";
 import type { ReplicaSet } from "./replicas/replicaSet.ts";
@@ -53,4 +54,9 @@ export function tokenizerOf({ replicas }: ServerContext): Tokenizer {
   const { codec } = replicas.model;
   if (codec instanceof Tokenizer) return codec;
   throw badRequest("This model has no tokenizer: send the prompt as token ids.", "prompt");
+}
+
+/** A line for a stream that failed on the way; a client that left is no failure. */
+export function logFailure({ log }: ServerContext, id: string, error: unknown): void {
+  if (toApiError(error).fields.status !== 499) log.warn(`${id}: ${messageOf(error)}`);
 }

@@ -48,13 +48,17 @@ test("a steady-state replay creates no buffer, bind group or pipeline", async ({
       rec.hostOp({
         label: "look",
         downloads: [out],
-        run: async (io) => void (await io.download(0)),
+        run: async (io) => {
+          await io.download(0);
+        },
       });
       rec.hostOp({
         label: "later",
         downloads: [out],
         detached: true,
-        run: async (io) => void (await io.download(0)),
+        run: async (io) => {
+          await io.download(0);
+        },
       });
     }),
     2,

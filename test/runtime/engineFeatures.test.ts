@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import { WorkerError } from "../../src/common/errors.ts";
 import { Engine, type EngineOptions, type EngineRequest } from "../../src/runtime/engine.ts";
 import type { ExecutorLimits } from "../../src/runtime/executor/executor.ts";
+import type { StepOutput } from "../../src/runtime/stepPlan.ts";
 import type { RequestStream } from "../../src/runtime/requestStream.ts";
 import type { SamplingOptions } from "../../src/runtime/samplingParams.ts";
 import { emptyTokenMask, tokenMaskOf } from "../../src/runtime/tokenMask.ts";
@@ -78,6 +79,32 @@ test("a stop string ends the request, its text cut there, and frees its blocks",
   await fc.assert(holds, { numRuns: 60 });
   expect(numStopped).toBeGreaterThan(20);
   await settled(engine);
+});
+
+test("a stop string ends the work too", async () => {
+  const { engine, executor } = engineOf();
+  const sampling = { seed: 1, maxTokens: 50, ignoreEos: true };
+  const plain = expectedTokens(engine.addRequest({ promptTokenIds: prompt, sampling }));
+  await engine.shutdown();
+  const other = engineOf();
+  const stop = [letters(plain.slice(2, 4))];
+  await other.engine
+    .addRequest({ promptTokenIds: prompt, sampling: { ...sampling, stop } })
+    .collect();
+  await settled(other.engine);
+  expect(other.executor.numSteps).toBeLessThan(10);
+  expect(executor.isShutDown).toBe(true);
+});
+
+test("a stop token before minTokens does not end a completion", async () => {
+  const corrupt = (output: StepOutput): StepOutput => ({
+    ...output,
+    tokenIds: output.tokenIds.map(() => 0),
+  });
+  const engine = new Engine(new SimulatedExecutor(limits, { corrupt }), letterCodec);
+  const sampling = { minTokens: 3, maxTokens: 9 };
+  const { tokenIds } = await engine.addRequest({ promptTokenIds: prompt, sampling }).collect();
+  expect(tokenIds).toEqual([0, 0, 0, 0]);
 });
 
 test("a stop token of the request's own is its stop reason, an end-of-sequence token is none", async () => {
@@ -244,6 +271,17 @@ test("a rank that dies with plans in flight that never return fails every reques
   for (const stream of streams) await expect(stream.collect()).rejects.toThrow("rank 1: gone");
   await engine.shutdown();
   expect(executor.isShutDown).toBe(true);
+});
+
+test("a cache that others wrote to is not trusted", async () => {
+  const { engine, executor } = engineOf();
+  const cachedOf = async (): Promise<number> => {
+    const stream = engine.addRequest({ promptTokenIds: prompt, sampling: { maxTokens: 2 } });
+    return (await stream.collect()).usage.cachedTokens;
+  };
+  expect([await cachedOf(), await cachedOf()]).toEqual([0, 4]);
+  executor.cacheEpoch += 1;
+  expect([await cachedOf(), await cachedOf()]).toEqual([0, 4]);
 });
 
 test("shutting down is no failure", async () => {

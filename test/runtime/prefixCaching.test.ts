@@ -137,6 +137,21 @@ test("a preempted sequence finds its own blocks again", () => {
   expect(runner.checker.seen.hits).toBeGreaterThan(0);
 });
 
+test("a prompt preempted half-way reports its log-probabilities once", () => {
+  // The first sequence's third block is wanted while the second's prompt still runs, 2 tokens a step.
+  const sizes = { numBlocks: 7, maxNumSeqs: 2, maxNumBatchedTokens: 3, maxInFlight: 1 };
+  const runner = new Runner({}, sizes);
+  runner.ask([1, 2, 3], { maxTokens: 20 });
+  runner.schedule();
+  runner.takeOutput();
+  runner.ask(
+    Array.from({ length: 17 }, (_, i) => i),
+    { promptLogprobs: 2 },
+  );
+  runner.finish();
+  expect(runner.scheduler.stats.numPreemptions).toBe(1);
+});
+
 test("a cache that was written to by others is forgotten", () => {
   const runner = new Runner();
   runner.cachedOf(prompt);

@@ -13,8 +13,9 @@ interface Golden {
   readonly greedy_ids: readonly number[];
   readonly text: string;
 }
-const goldens = Object.entries(
-  JSON.parse(readFileSync(join(DEMO_MODEL, "golden.json"), "utf8")) as Record<string, Golden>,
+const file = readFileSync(join(DEMO_MODEL, "golden.json"), "utf8");
+const goldens = Object.entries(JSON.parse(file) as Record<string, Golden>).filter(
+  ([prompt]) => !prompt.startsWith("_"),
 );
 
 let server: RunningServer;
@@ -84,7 +85,11 @@ describe("fable-5m over 2 replicas of 2 ranks", () => {
   test("chat by the plain template is the completion of its text", async () => {
     const content = "Once upon a time";
     const messages = [{ role: "user" as const, content }];
-    const chat = await client.chat.completions.create({ model, messages, max_completion_tokens: 12 });
+    const chat = await client.chat.completions.create({
+      model,
+      messages,
+      max_completion_tokens: 12,
+    });
     const body = { model, prompt: content, max_tokens: 12 };
     const completion = await client.completions.create(body);
     expect(chat.choices[0]?.message.content).toBe(completion.choices[0]?.text);
@@ -133,20 +138,5 @@ describe("fable-5m over 2 replicas of 2 ranks", () => {
       replicas: { ranks: unknown[] }[];
     };
     expect(status.replicas.map(({ ranks }) => ranks.length)).toEqual([2, 2]);
-  });
-
-  test("a lost worker: health fails at once, the other replica serves, and it comes back", async () => {
-    const [victim] = server.replicas.replicas;
-    await victim?.model.executor.shutdown();
-    const body = { model, prompt: "Once upon a time", max_tokens: 8 };
-    const answers = await Promise.all(
-      Array.from({ length: 4 }, () => client.completions.create(body)),
-    );
-    const texts = new Set(answers.map(({ choices }) => choices[0]?.text));
-    expect(texts.size).toBe(1);
-    expect((await fetch(`${server.url}/health`)).status).toBe(503);
-    expect((await fetch(`${server.url}/ready`)).status).toBe(200);
-    await until(() => victim?.state === "ready", 60_000);
-    expect((await fetch(`${server.url}/health`)).status).toBe(200);
   });
 });

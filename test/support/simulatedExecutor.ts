@@ -24,7 +24,9 @@ export class SimulatedExecutor implements Executor {
   readonly #faults: SimulatedFaults;
   #previous: Promise<unknown> = Promise.resolve();
   numSteps = 0;
+  cacheEpoch = 0;
   isShutDown = false;
+  #isDead = false;
   readonly #listeners: ((error: Error) => void)[] = [];
 
   constructor(limits: ExecutorLimits, faults: SimulatedFaults = {}) {
@@ -49,7 +51,7 @@ export class SimulatedExecutor implements Executor {
 
   /** A rank dies, whether or not a plan runs; plans in flight are never answered. */
   die(error: Error): void {
-    this.#previous = new Promise(() => undefined);
+    this.#isDead = true;
     for (const listener of this.#listeners) listener(error);
   }
 
@@ -61,6 +63,7 @@ export class SimulatedExecutor implements Executor {
   async #run(plan: StepPlan): Promise<StepOutput> {
     this.numSteps += 1;
     await new Promise((resolve) => setImmediate(resolve));
+    if (this.#isDead) await new Promise(() => undefined);
     if (plan.stepIndex === this.#faults.failAtStep) throw this.#faults.error as Error;
     const output = this.#model.run(plan);
     this.checker.returned();

@@ -23,6 +23,8 @@ export interface ExecutorLimits {
 /** Runs StepPlans on every rank. */
 export interface Executor {
   readonly limits: ExecutorLimits;
+  /** Grows when the KV cache was written to other than by plans: what an engine knows of it is void then. */
+  readonly cacheEpoch?: number;
   /**
    * Runs one plan. Several may be in flight; they run, and their promises settle, in the order of the
    * calls. A rejection is final: the engine fails every request and makes no further call but `shutdown`.

@@ -16,6 +16,7 @@ export class RankedExecutor implements Executor {
   readonly #root: number;
   readonly #listeners = new Set<(error: Error) => void>();
   #failure: Error | undefined;
+  #cacheEpoch = 0;
 
   private constructor(
     ranks: readonly RankHandle[],
@@ -56,6 +57,10 @@ export class RankedExecutor implements Executor {
     }
   }
 
+  get cacheEpoch(): number {
+    return this.#cacheEpoch;
+  }
+
   async execute(plan: StepPlan): Promise<StepOutput> {
     const outputs = this.#ranks.map((rank) => rank.execute(plan));
     for (const output of outputs)
@@ -63,7 +68,7 @@ export class RankedExecutor implements Executor {
         this.#fail(asError(error));
       });
     const output = await this.#orFailure(outputs[this.#root] ?? Promise.resolve(null));
-    if (output === null || output === undefined) {
+    if (output === null) {
       throw new WorkerError(`rank ${this.#root}: step ${plan.stepIndex} gave no tokens`);
     }
     return output;
@@ -74,12 +79,14 @@ export class RankedExecutor implements Executor {
     tokenIds: readonly number[],
     only: readonly string[] = [],
   ): Promise<readonly (readonly TapRecord[])[]> {
+    this.#cacheEpoch += 1;
     const taps = Promise.all(this.#ranks.map((rank) => rank.forwardTaps(tokenIds, only)));
     return await this.#orFailure(taps);
   }
 
   /** GPU time of the launches of one step on rank 0; for use while no request runs. */
   async profileStep(step: ProfiledStep): Promise<readonly LaunchTime[]> {
+    this.#cacheEpoch += 1;
     const all = Promise.all(this.#ranks.map((rank) => rank.profileStep(step)));
     const [first = []] = await this.#orFailure(all);
     return first;

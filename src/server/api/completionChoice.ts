@@ -33,8 +33,8 @@ export class CompletionChoiceWriter {
     this.#format = format;
   }
 
-  /** The next outputs as one piece; null if there is nothing to tell yet. */
-  write(outputs: readonly RequestOutput[]): CompletionChoice | null {
+  /** The next outputs as one piece; its text may be "", as long as a character or stop string is not whole. */
+  write(outputs: readonly RequestOutput[]): CompletionChoice {
     const { index, echo, logprobsBy, isPromptOnly } = this.#format;
     const last = outputs.at(-1);
     const own = isPromptOnly ? "" : outputs.map(({ text }) => text).join("");
@@ -42,7 +42,6 @@ export class CompletionChoiceWriter {
     const logprobs = logprobsBy === null ? null : this.#logprobs(outputs, logprobsBy);
     const finishReason = finishReasonOf(last?.finishReason ?? null);
     this.#isFirst = false;
-    if (text === "" && logprobs === null && finishReason === null) return null;
     const stopReason = last?.stopReason ?? null;
     return { index, text, logprobs, finish_reason: finishReason, stop_reason: stopReason };
   }

@@ -12,7 +12,7 @@ import {
 } from "../api/generation.ts";
 import { chatLogprob } from "../api/logprobs.ts";
 import { checkContext, notSupportedYet, refuseUnsupported } from "../api/sampling.ts";
-import { type ServerContext, servedModel, tokenizerOf } from "../context.ts";
+import { logFailure, type ServerContext, servedModel, tokenizerOf } from "../context.ts";
 import { badRequest } from "../http/apiError.ts";
 import { readJsonBody } from "../http/jsonBody.ts";
 import { sseResponse } from "../http/sse.ts";
@@ -43,7 +43,7 @@ export async function chatCompletions(server: ServerContext, { req }: Context): 
       generation.stop();
     },
     onError: (error) => {
-      server.log.warn(`${head.id}: ${String(error)}`);
+      logFailure(server, head.id, error);
     },
   });
 }
@@ -134,9 +134,8 @@ async function* streamAnswer(
     yield { ...head, choices: [{ index, delta, ...ending([], tokenizer) }] };
   }
   for await (const { choiceIndex: index, output } of generation.outputs) {
-    const { text, finishReason, logprobs } = output;
-    if (text === "" && finishReason === null && logprobs === null) continue;
-    const delta = text === "" ? {} : { content: text };
+    const delta =
+      output.finishReason !== null && output.text === "" ? {} : { content: output.text };
     yield { ...head, choices: [{ index, delta, ...ending([output], tokenizer) }] };
   }
   if (options?.include_usage === true) yield { ...head, choices: [], usage: generation.usage() };

@@ -11,7 +11,7 @@ import {
   usageOf,
 } from "../api/generation.ts";
 import { checkContext, notSupportedYet, refuseUnsupported } from "../api/sampling.ts";
-import { type ServerContext, servedModel, tokenizerOf } from "../context.ts";
+import { logFailure, type ServerContext, servedModel, tokenizerOf } from "../context.ts";
 import { badRequest } from "../http/apiError.ts";
 import { readJsonBody } from "../http/jsonBody.ts";
 import { sseResponse } from "../http/sse.ts";
@@ -45,7 +45,7 @@ export async function completions(server: ServerContext, { req }: Context): Prom
       generation.stop();
     },
     onError: (error) => {
-      server.log.warn(`${head.id}: ${String(error)}`);
+      logFailure(server, head.id, error);
     },
   });
 }
@@ -145,8 +145,9 @@ async function* streamAnswer(
   head: AnswerHead,
 ): AsyncGenerator<object, void, undefined> {
   for await (const { choiceIndex, output } of generation.outputs) {
-    const choice = job.writers[choiceIndex]?.write([output]) ?? null;
-    if (choice !== null) yield { ...head, choices: [choice] };
+    // One chunk a token, even without text: clients measure by it.
+    const choice = job.writers[choiceIndex]?.write([output]);
+    yield { ...head, choices: [choice] };
   }
   if (job.body.stream_options?.include_usage === true) {
     yield { ...head, choices: [], usage: usage(job, generation) };

@@ -1,5 +1,6 @@
 /** The sum in f64, and how far f32 sums may be from it. */
 import { expect } from "vitest";
+import type { WireFormat } from "../../../src/collectives/wire.ts";
 import { randomFloats } from "./data.ts";
 import { ranksOf } from "./worlds.ts";
 
@@ -30,4 +31,49 @@ export function expectSums(
   if (wrong < 0) return;
   const [value, sum, bound] = [got[wrong], sums[begin + wrong], bounds[begin + wrong]];
   expect.fail(`element ${wrong} of ${got.length}: got ${value}, want ${sum} within ${bound}`);
+}
+
+/** Relative error of one rounding, absolute error of it near zero, and error as a share of the block's largest. */
+const ROUNDING: Readonly<Record<WireFormat, readonly [number, number, number]>> = {
+  f32: [0, 0, 0],
+  f16: [2 ** -11, 2 ** -25, 0],
+  bf16: [2 ** -8, 2 ** -134, 0],
+  q8: [0, 2 ** -126, 1 / 254],
+};
+
+/**
+ * "" when `got` is the sum of the inputs, from element `begin` on, within the bound of the wire; else
+ * the first element that is not. A partial sum is rounded at most once a rank and once at the end.
+ */
+export function reduceBound(
+  got: Float32Array,
+  begin: number,
+  inputs: readonly Float32Array[],
+  wire: WireFormat,
+): string {
+  const numRanks = inputs.length;
+  const [relative, absolute, ofLargest] = ROUNDING[wire];
+  const numRoundings = numRanks === 1 ? 0 : numRanks + 1;
+  let largest = 0;
+  for (let i = 0; ofLargest > 0 && i < (inputs[0]?.length ?? 0); i++) {
+    largest = Math.max(
+      largest,
+      inputs.reduce((sum, x) => sum + Math.abs(x[i] ?? 0), 0),
+    );
+  }
+  for (let i = 0; i < got.length; i++) {
+    let [sum, magnitude] = [0, 0];
+    for (const x of inputs) {
+      const value = x[begin + i] ?? Number.NaN;
+      sum += value;
+      magnitude += Math.abs(value);
+    }
+    // 1.2: roundings of values that are rounded already
+    const wireError = 1.2 * numRoundings * (relative * magnitude + ofLargest * largest + absolute);
+    const bound = 1.01 * (numRanks - 1) * 2 ** -24 * magnitude + wireError;
+    const error = Math.abs((got[i] ?? Number.NaN) - sum);
+    if (!(error <= bound))
+      return `element ${begin + i}: got ${got[i]}, want ${sum} within ${bound}`;
+  }
+  return "";
 }

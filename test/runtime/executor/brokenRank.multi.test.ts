@@ -4,8 +4,9 @@
  */
 import { spawn } from "node:child_process";
 import { expect, test } from "vitest";
-import { testDeviceIndex } from "../../support/gpu.ts";
+import { testAdapter, testDeviceIndex } from "../../support/gpu.ts";
 import { fixtureDir } from "../../support/goldens.ts";
+import { testOpener } from "../../support/layouts.ts";
 import type { BrokenRun, BrokenRunReport } from "./support/brokenRun.ts";
 
 const FAULTS = new URL("./support/rankFaults.ts", import.meta.url).pathname;
@@ -35,6 +36,13 @@ async function runBroken(
 
 type Case = Pick<BrokenRun, "executor" | "fault" | "when"> & { readonly cause: RegExp };
 
+/** Each process compiles anew, seconds on SwiftShader: there, one case an executor if lavapipe has them all. */
+async function skipIfSlow(fault: BrokenRun["fault"], when: BrokenRun["when"]): Promise<boolean> {
+  const isShort = fault === "lose" && when === "busy";
+  if (testAdapter !== "SwiftShader" || isShort) return false;
+  return (await testOpener.list()).some(({ name }) => name.includes("llvmpipe"));
+}
+
 const LOST = /lost \(destroyed\)/;
 const cases: readonly Case[] = [
   { executor: "inProcess", fault: "lose", when: "busy", cause: LOST },
@@ -45,7 +53,8 @@ const cases: readonly Case[] = [
   { executor: "workerThreads", fault: "exit", when: "idle", cause: /rank 1.*exit code 3/ },
 ];
 
-test.each(cases)("$executor, $fault while $when", async ({ cause, ...run }) => {
+test.for(cases)("$executor, $fault while $when", async ({ cause, ...run }, { skip }) => {
+  skip(await skipIfSlow(run.fault, run.when), "runs on lavapipe");
   const { report, code } = await runBroken(run);
   expect(report.failures).toHaveLength(run.when === "busy" ? 2 : 0);
   for (const failure of [...report.failures, report.laterFailure]) expect(failure).toMatch(cause);
@@ -54,7 +63,10 @@ test.each(cases)("$executor, $fault while $when", async ({ cause, ...run }) => {
   expect(code).toBe(0); // the script took the failure in its stride, and nothing keeps it alive
 });
 
-test("workerThreads, stall while busy: the deadline names the rank, and the process ends", async () => {
+test("workerThreads, stall while busy: the deadline names the rank, and the process ends", async ({
+  skip,
+}) => {
+  skip(await skipIfSlow("stall", "busy"), "runs on lavapipe");
   const stalled = { executor: "workerThreads", fault: "stall", when: "busy" } as const;
   const { report, code } = await runBroken(stalled, 1_500);
   for (const failure of [...report.failures, report.laterFailure]) {

@@ -38,7 +38,7 @@ function runningSuite(layout: TestLayout): void {
   beforeAll(async () => {
     goldens = await loadGoldens(MODEL);
     started = await start(layout);
-  });
+  }, 120_000);
   afterAll(async () => {
     await started.executor.shutdown();
   });
@@ -63,6 +63,27 @@ function runningSuite(layout: TestLayout): void {
     await Promise.all(inFlight);
     expect(settled).toEqual(plans.map(({ stepIndex }) => stepIndex));
     expect(tokens).toEqual(golden?.greedyIds.slice(0, plans.length));
+  });
+
+  test("a step that samples nothing does not overtake one whose tokens are on their way", async () => {
+    const [golden] = goldens;
+    const plans = plansOf(golden?.promptIds ?? [], 8);
+    const settled: number[] = [];
+    const tokens: number[] = [];
+    for (const { sequences, stepIndex, dependsOnStep } of plans) {
+      const sampling = { sequences, stepIndex: 2 * stepIndex, dependsOnStep: 2 * dependsOnStep };
+      const silent = { ...chunkOf(16), stepIndex: 2 * stepIndex + 1 };
+      const outputs = [sampling, silent].map(async (plan) => {
+        const output = await started.executor.execute(plan);
+        settled.push(output.stepIndex);
+        return output;
+      });
+      const [first, second] = await Promise.all(outputs);
+      tokens.push(...(first?.tokenIds ?? []));
+      expect(second?.tokenIds).toEqual([]);
+    }
+    expect(settled).toEqual(Array.from({ length: 16 }, (_, step) => step));
+    expect(tokens).toEqual(golden?.greedyIds.slice(0, 8));
   });
 
   test("chunked prefill equals whole: the golden tokens of a prompt of 90 in chunks of 16", async () => {
@@ -160,6 +181,15 @@ function plansOf(promptIds: readonly number[], numTokens: number): StepPlan[] {
     };
     return { stepIndex, sequences: [sequence], dependsOnStep: stepIndex - 1 };
   });
+}
+
+/** The first part of a long prompt in a slot and blocks of its own: nothing is sampled from it. */
+function chunkOf(numTokens: number): Omit<StepPlan, "stepIndex"> {
+  const [{ sequences: [whole] } = { sequences: [] }] = plansOf([1], 1);
+  if (whole === undefined) throw new Error("no plan");
+  const tokenIds = Array.from({ length: numTokens }, (_, token) => token);
+  const chunk = { slot: 2, numTokens, tokenIds, blockTable: [7, 8], promptLength: 32 };
+  return { sequences: [{ ...whole, ...chunk, samples: false }], dependsOnStep: -1 };
 }
 
 /** Plans of an aborted request may still be on their way. */

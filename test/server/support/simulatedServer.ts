@@ -47,6 +47,8 @@ export interface SimulatedSetup {
   readonly faults?: (replicaIndex: number, numLoads: number) => SimulatedFaults;
   readonly restartDelaysMs?: readonly number[];
   readonly hasChatTemplate?: boolean;
+  /** Fields that are refused; none when left out. */
+  readonly unsupported?: ReadonlySet<string>;
   readonly limits?: Partial<ExecutorLimits>;
 }
 
@@ -127,7 +129,10 @@ export async function startSimulated(setup: SimulatedSetup = {}): Promise<Simula
   const grammars = (): Promise<GrammarFactory> =>
     GrammarFactory.load(DEMO_MODEL, limits.vocabSize, tokenizer.eosTokenIds);
   const parts = { options, metrics, chatTemplate, grammars, log: quiet };
-  const server = await serveReplicas(replicas, { ...parts, unsupported: new Set() });
+  const server = await serveReplicas(replicas, {
+    ...parts,
+    unsupported: setup.unsupported ?? new Set(),
+  });
   const baseURL = `${server.url}/v1`;
   const client = new OpenAI({ baseURL, apiKey: options.apiKeys[0] ?? "none", maxRetries: 0 });
   const isIdle = (): boolean =>
