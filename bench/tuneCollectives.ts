@@ -78,7 +78,9 @@ function print(rows: readonly Row[]): void {
   for (const size of bytes) {
     const cells = names.map((name) => {
       const row = rows.find((other) => other.bytes === size && other.algorithm === name);
-      return (row === undefined ? "-" : row.us.toFixed(1)).padStart(18);
+      return (row === undefined ? "-" : `${row.us.toFixed(0)} (${row.p10Us.toFixed(0)})`).padStart(
+        18,
+      );
     });
     console.log([String(size).padStart(9), ...cells].join(""));
   }
@@ -89,11 +91,23 @@ function limitOf(rows: readonly Row[], name: Algorithm, others: readonly Algorit
   let limit = 0;
   for (const size of [...new Set(rows.map((row) => row.bytes))]) {
     const us = (other: Algorithm): number =>
-      rows.find((row) => row.bytes === size && row.algorithm === other)?.us ?? Infinity;
+      rows.find((row) => row.bytes === size && row.algorithm === other)?.p10Us ?? Infinity;
     if (us(name) > 1.1 * Math.min(...others.map(us))) break;
     limit = size;
   }
   return limit;
+}
+
+/** A row for tuningTable.ts. */
+function printRow(worldSize: number, rows: readonly Row[]): void {
+  const steps = ["oneShot", "recursiveDoubling", "halvingDoubling", "ring"] as const;
+  let [left, limits] = [rows, `worldSize: ${worldSize}`];
+  for (const [index, step] of steps.slice(0, -1).entries()) {
+    const limit = limitOf(left, step, steps.slice(index + 1));
+    left = left.filter(({ bytes }) => bytes > limit);
+    limits += `, ${step}: ${limit / KiB} * KiB`;
+  }
+  console.log(`  { ${limits} },`);
 }
 
 const all: Row[] = [];
@@ -101,14 +115,9 @@ for (const transport of values.transports.split(",") as BenchTransport[]) {
   for (const worldSize of numbers(values.ranks)) {
     const rows = await measure(transport, worldSize);
     all.push(...rows);
-    console.log(`\n${transport}, ${worldSize} ranks, median µs`);
+    console.log(`\n${transport}, ${worldSize} ranks, µs: median (10th percentile)`);
     print(rows);
-    const oneShotBytes = limitOf(rows, "oneShot", ["ring", "halvingDoubling"]);
-    const later = rows.filter(({ bytes }) => bytes > oneShotBytes);
-    const doublingBytes = limitOf(later, "halvingDoubling", ["ring"]);
-    console.log(
-      `  { worldSize: ${worldSize}, oneShotBytes: ${oneShotBytes}, doublingBytes: ${doublingBytes} },`,
-    );
+    printRow(worldSize, rows);
   }
 }
 const setting = {

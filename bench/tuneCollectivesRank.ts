@@ -27,6 +27,8 @@ export interface RankRow {
   readonly algorithm: Algorithm | "copy";
   readonly bytes: number;
   readonly us: number;
+  /** 10th percentile: what it takes when other work does not interfere. */
+  readonly p10Us: number;
   readonly p99Us: number;
 }
 
@@ -82,7 +84,13 @@ const transport = await open(task);
 const host = new HostCommunicator(worldGroup(transport), { timeoutMs: 120_000 });
 const rows: RankRow[] = [];
 const note = (algorithm: RankRow["algorithm"], bytes: number, times: readonly number[]): void => {
-  rows.push({ algorithm, bytes, us: 1000 * median(times), p99Us: 1000 * quantile(times, 0.99) });
+  rows.push({
+    algorithm,
+    bytes,
+    us: 1000 * median(times),
+    p10Us: 1000 * quantile(times, 0.1),
+    p99Us: 1000 * quantile(times, 0.99),
+  });
 };
 for (const bytes of task.sizes) {
   const x = new Float32Array(bytes / 4).fill(host.rank);

@@ -22,8 +22,8 @@ var<workgroup> parts: array<Merged, LANES>;
 fn merge(a: Merged, b: Merged) -> Merged {
   let top = max(a.top, b.top);
   let old = exp(a.top - top);
-  let new = exp(b.top - top);
-  return Merged(a.value * old + b.value * new, top, a.sum * old + b.sum * new);
+  let fresh = exp(b.top - top);
+  return Merged(a.value * old + b.value * fresh, top, a.sum * old + b.sum * fresh);
 }
 
 @compute @workgroup_size(LANES)

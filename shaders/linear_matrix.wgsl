@@ -31,14 +31,18 @@ fn weight_row(first_output: u32, row: u32) -> u32 {
   return output + select(0u, params.num_outputs, row >= HALF_TILE);
 }
 
+// Loads never branch: past the end of k they repeat the last chunk, which store_chunk makes zero.
 fn load_x(row: u32, chunk: u32) -> vec4u {
-  if (chunk >= params.num_chunks) { return vec4u(); }
-  return bitcast<vec4u>(x[row * params.num_chunks + chunk]); // finite halves are no NaN as f32
+  // finite halves are no NaN as f32
+  return bitcast<vec4u>(x[row * params.num_chunks + min(chunk, params.num_chunks - 1u)]);
 }
 
-fn load_w(row: u32, chunk: u32) -> vec4u {
-  if (chunk >= params.num_chunks) { return vec4u(); }
-  return load_halves(row * params.num_chunks + chunk);
+fn load_w(row: u32, chunk: u32) -> Raw {
+  return load_raw(row * params.num_chunks + min(chunk, params.num_chunks - 1u));
+}
+
+fn store_chunk(at: u32, halves: vec4u, chunk: u32) {
+  tiles[at] = select(vec4u(), halves, chunk < params.num_chunks);
 }
 
 @compute @workgroup_size(LANES)
@@ -69,10 +73,11 @@ fn main(
   var w0 = load_w(w_row0, chunk);
   var w1 = load_w(w_row1, chunk);
   for (var k = 0u; k < params.num_chunks; k += CHUNKS) {
-    tiles[place] = x0;
-    tiles[place + HALF_TILE * STRIDE] = x1;
-    tiles[W_TILE + place] = w0;
-    tiles[W_TILE + place + HALF_TILE * STRIDE] = w1;
+    let current = k + chunk;
+    store_chunk(place, x0, current);
+    store_chunk(place + HALF_TILE * STRIDE, x1, current);
+    store_chunk(W_TILE + place, halves_of(w0), current);
+    store_chunk(W_TILE + place + HALF_TILE * STRIDE, halves_of(w1), current);
     workgroupBarrier();
     let next = k + CHUNKS + chunk;
     x0 = load_x(x_row, next);

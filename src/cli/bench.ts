@@ -14,8 +14,8 @@ export function addBench(program: Command, context: CommandContext): void {
     .description("Measures one part of the runtime.")
     .argument("[benchmark]");
   addBenchDecode(bench, context);
-  addBenchServe(bench, context);
   addBenchPrefill(bench, context);
+  addBenchServe(bench, context);
   bench.action((name: string | undefined) => {
     throw new UsageError({
       what: "bench",

@@ -64,7 +64,7 @@ export class SegmentedData {
   outgoing(segment: number, isFinal: boolean): Uint8Array {
     const part = this.#part(segment);
     const encoded = this.#encoded[segment];
-    // a final value that came from elsewhere goes on as it came: rounding q8 twice may change it
+    // a final value that came from elsewhere goes on as it came
     if (encoded !== undefined && this.#isFinal[segment] !== true) {
       encodeWire(this.#wire, part, encoded);
     }

@@ -31,6 +31,9 @@ const SUPPORTED: Readonly<Record<AlgorithmQuery["name"], readonly Algorithm[]>> 
   allGather: ["oneShot", "ring"],
 };
 
+/** The table's columns, from the fewest steps to the fewest bytes. */
+const STEPS = ["oneShot", "recursiveDoubling", "halvingDoubling"] as const;
+
 // Below this the one step more that two levels take costs more than the traffic they save.
 const TWO_LEVEL_BYTES = 64 * 1024;
 
@@ -63,34 +66,26 @@ function choiceOf({
     return { algorithm: "oneShot", reason: "each part crosses to each rank once either way" };
   }
   const row = rowOf(transport, worldSize);
+  const table = `table of ${transport}, ${worldSize} ranks`;
   if (name === "reduceScatter") {
     // one step and (n-1)/n of the bytes either way; a ring holds back what is not wanted yet
-    const isSmall = bytes <= row.oneShotBytes;
-    const reason = `${isSmall ? "up to" : "above"} ${row.oneShotBytes} bytes`;
-    return { algorithm: isSmall ? "oneShot" : "ring", reason };
+    const limit = Math.max(...STEPS.map((algorithm) => row[algorithm]));
+    return bytes <= limit
+      ? { algorithm: "oneShot", reason: `${table}: up to ${limit} bytes` }
+      : { algorithm: "ring", reason: `${table}: above ${limit} bytes` };
   }
   if (numHosts > 1 && numHosts < worldSize && bytes >= TWO_LEVEL_BYTES) {
     return { algorithm: "twoLevel", reason: `${worldSize} ranks on ${numHosts} hosts` };
   }
-  const table = `table of ${transport}, ${worldSize} ranks`;
-  if (bytes <= row.oneShotBytes) {
-    return { algorithm: "oneShot", reason: `${table}: up to ${row.oneShotBytes} bytes` };
+  const algorithm = STEPS.find((step) => bytes <= row[step]);
+  if (algorithm !== undefined) {
+    return { algorithm, reason: `${table}: up to ${row[algorithm]} bytes` };
   }
-  if (bytes <= row.doublingBytes) {
-    const reason = `${table}: up to ${row.doublingBytes} bytes`;
-    return { algorithm: "halvingDoubling", reason };
-  }
-  const limit = Math.max(row.oneShotBytes, row.doublingBytes);
+  const limit = Math.max(...STEPS.map((step) => row[step]));
   return { algorithm: "ring", reason: `${table}: above ${limit} bytes` };
 }
 
 function rowOf(transport: TransportKind, worldSize: number): TuningRow {
-  const rows = ALL_REDUCE_TABLE[transport];
-  return (
-    rows.find((row) => worldSize <= row.worldSize) ?? {
-      worldSize,
-      oneShotBytes: 0,
-      doublingBytes: 0,
-    }
-  );
+  const found = ALL_REDUCE_TABLE[transport].find((row) => worldSize <= row.worldSize);
+  return found ?? { worldSize, oneShot: 0, recursiveDoubling: 0, halvingDoubling: 0 };
 }

@@ -1,9 +1,13 @@
 /** How attention is cut into workgroups: pure functions of shapes and the adapter. */
 import { ceilDiv, roundUp } from "../common/math.ts";
 import type { AdapterInfo } from "../device/device.ts";
+import { hasMatrixKernel } from "./linearMatrix.ts";
 
 /** What the choice depends on. */
-export type AttentionAdapter = Pick<AdapterInfo, "isSoftware" | "subgroupMaxSize">;
+export type AttentionAdapter = Pick<
+  AdapterInfo,
+  "isSoftware" | "hasF16Matrices" | "subgroupMinSize" | "subgroupMaxSize" | "limits"
+>;
 
 /** Query tokens of one prefill tile. */
 export const TILE_Q = 16;
@@ -11,19 +15,23 @@ export const TILE_Q = 16;
 /** Partials (rows of tokens x splits) that decode attention keeps at most; chooseSplits stays inside. */
 export const MAX_PARTIAL_ROWS = 1024;
 
-/** Constants of attention_decode.wgsl (wide) or attention_decode_narrow.wgsl. */
-export interface DecodeVariant {
-  readonly kind: "wide" | "narrow";
+/** Constants of attention_decode_subgroup.wgsl, attention_decode.wgsl (wide) or attention_decode_narrow.wgsl. */
+export type DecodeVariant = DecodeHeads &
+  (
+    | { readonly kind: "subgroup"; readonly maxSubgroups: number }
+    /** `chunk`: positions scored between two barriers. */
+    | { readonly kind: "wide" | "narrow"; readonly chunk: number }
+  );
+
+interface DecodeHeads {
   /** Query heads of one workgroup; each key is read once for all of them. */
   readonly headsPerWorkgroup: number;
   /** Workgroups that share the query heads of one KV head. */
   readonly headTiles: number;
   readonly lanes: number;
-  /** Positions scored between two barriers. */
-  readonly chunk: number;
 }
 
-/** Constants of attention_prefill.wgsl (tiled); attention_prefill_rows.wgsl (rows) needs none. */
+/** Constants of attention_prefill_matrix.wgsl and attention_prefill.wgsl (tiled); attention_prefill_rows.wgsl (rows) needs none. */
 export type PrefillVariant =
   | { readonly kind: "rows" }
   | {
@@ -32,10 +40,19 @@ export type PrefillVariant =
       readonly rowGroups: number;
       readonly keyRowGroups: number;
       readonly lanes: number;
+    }
+  | {
+      readonly kind: "matrix";
+      readonly tileK: number;
+      readonly subgroups: number;
+      /** Tiles of one head that a subgroup takes. */
+      readonly unitsPerSubgroup: number;
     };
 
 /** Accumulators of more heads than this would spill to memory. */
 const MAX_WIDE_HEADS = 8;
+/** Queries and accumulators of four heads take 64 registers of a lane. */
+const MAX_SUBGROUP_HEADS = 4;
 /** The heads of the narrow kernel are one vector. */
 const MAX_NARROW_HEADS = 4;
 
@@ -43,23 +60,49 @@ const MAX_NARROW_HEADS = 4;
 export function chooseDecodeVariant(
   headDim: number,
   group: number,
-  { isSoftware, subgroupMaxSize }: AttentionAdapter,
+  adapter: Pick<AttentionAdapter, "isSoftware" | "subgroupMinSize" | "subgroupMaxSize">,
 ): DecodeVariant {
-  const headTiles = ceilDiv(group, isSoftware ? MAX_NARROW_HEADS : MAX_WIDE_HEADS);
-  const heads = { headsPerWorkgroup: ceilDiv(group, headTiles), headTiles };
+  const { isSoftware, subgroupMinSize, subgroupMaxSize } = adapter;
   if (isSoftware) {
-    return { kind: "narrow", ...heads, lanes: subgroupMaxSize > 4 ? 8 : 4, chunk: 64 };
+    const lanes = subgroupMaxSize > 4 ? 8 : 4;
+    return { kind: "narrow", ...tileHeads(group, MAX_NARROW_HEADS), lanes, chunk: 64 };
+  }
+  const octs = headDim / 8;
+  const lanes = headDim > 64 ? 256 : 128;
+  if (isPowerOfTwo(octs) && octs <= subgroupMinSize && subgroupMaxSize <= lanes) {
+    const heads = tileHeads(group, MAX_SUBGROUP_HEADS);
+    return { kind: "subgroup", ...heads, lanes, maxSubgroups: lanes / subgroupMinSize };
   }
   const quads = headDim / 4;
+  const heads = tileHeads(group, MAX_WIDE_HEADS);
   return { kind: "wide", ...heads, lanes: quads * Math.floor(128 / quads), chunk: 256 };
 }
 
-/** Row groups are powers of two, as they divide TILE_Q. */
-export function choosePrefillVariant(
+function tileHeads(group: number, most: number): Omit<DecodeHeads, "lanes"> {
+  const headTiles = ceilDiv(group, most);
+  return { headsPerWorkgroup: ceilDiv(group, headTiles), headTiles };
+}
+
+function isPowerOfTwo(value: number): boolean {
+  return Number.isInteger(Math.log2(value));
+}
+
+/** Lanes of attention_merge.wgsl that share a quad of the output; software lanes run one by one. */
+export function mergeParts(
   headDim: number,
-  { isSoftware }: AttentionAdapter,
-): PrefillVariant {
-  if (isSoftware) return { kind: "rows" };
+  { isSoftware }: Pick<AttentionAdapter, "isSoftware">,
+): number {
+  return isSoftware ? 1 : Math.max(1, Math.floor(256 / (headDim / 4)));
+}
+
+/** Row groups are powers of two, as they divide TILE_Q. */
+export function choosePrefillVariant(headDim: number, adapter: AttentionAdapter): PrefillVariant {
+  if (adapter.isSoftware) return { kind: "rows" };
+  if (hasMatrixKernel(adapter) && (headDim === 64 || headDim === 128)) {
+    // keys, values, scores and weights of a tile take 46 or 33 KiB of workgroup memory
+    const tileK = headDim === 64 ? 64 : 32;
+    return { kind: "matrix", tileK, subgroups: 4, unitsPerSubgroup: 1 };
+  }
   const quads = headDim / 4;
   const rowGroups = powerOfTwoUpTo(128 / quads);
   const lanes = quads * rowGroups;
@@ -85,20 +128,31 @@ export interface Splits {
   readonly numSplits: number;
 }
 
+/** Workgroups of decode attention that fill the adapters measured (132 cores). */
+const WANTED_WORKGROUPS = 256;
+
 /**
- * Splits of this step's decode attention. A split is worth its merge from 256 positions on where
- * idle cores wait for it; CPUs have few cores, and a launch costs them as much as 500 positions.
+ * Splits of this step's decode attention. Idle cores wait for a split: it is worth its merge from
+ * 64 positions on, until all cores have work. CPUs have few cores, and a launch costs them as much
+ * as 500 positions.
  */
 export function chooseSplits(
   maxContextLength: number,
   maxSplits: number,
   blockSize: number,
   numDecodeTokens: number,
-  { isSoftware }: AttentionAdapter,
+  { isSoftware }: Pick<AttentionAdapter, "isSoftware">,
+  numKvHeads = 1,
 ): Splits {
   const context = Math.max(maxContextLength, 1);
-  const minSplitSize = isSoftware ? 1024 : 256;
-  const wanted = Math.floor((isSoftware ? 4 : MAX_PARTIAL_ROWS) / Math.max(numDecodeTokens, 1));
+  const tokens = Math.max(numDecodeTokens, 1);
+  const minSplitSize = isSoftware ? 1024 : 64;
+  const wanted = isSoftware
+    ? Math.floor(4 / tokens)
+    : Math.min(
+        ceilDiv(WANTED_WORKGROUPS, tokens * numKvHeads),
+        Math.floor(MAX_PARTIAL_ROWS / tokens),
+      );
   const most = Math.max(1, Math.min(wanted, maxSplits, ceilDiv(context, minSplitSize)));
   const splitSize = roundUp(ceilDiv(context, most), blockSize);
   return { splitSize, numSplits: ceilDiv(context, splitSize) };

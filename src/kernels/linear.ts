@@ -7,10 +7,16 @@ import type { WorkgroupCount } from "../device/launch.ts";
 import type { LiveCounts } from "../device/liveCounts.ts";
 import type { Recorder } from "../device/recorder.ts";
 import { defineKernel, type Kernel, type KernelLaunch, pack, spread, u32 } from "./kernel.ts";
-import { hasMatrixKernel, linearMatrix } from "./linearMatrix.ts";
 import {
-  GEMM_MIN_ROWS,
+  hasMatrixKernel,
+  linearMatrix,
+  MAX_FEW_TOKENS,
+  MIN_MATRIX_OUT_BYTES,
+} from "./linearMatrix.ts";
+import {
   GEMM_TILE,
+  MATRIX_MIN_ROWS,
+  MAX_GEMV_CAPACITY,
   type GemvVariant,
   laneGroupsOf,
   type LinearChoice,
@@ -58,10 +64,18 @@ export function linear(rec: Recorder, args: LinearArgs): void {
   checkLinear(args);
   const { weight, out } = args;
   const [capacity = 0] = out.shape;
-  // tensor cores take the steps that the tiled GEMM takes elsewhere
+  // where there are tensor cores, they take all steps of more than a few tokens
   const usesMatrices =
-    args.choices === undefined && capacity >= GEMM_MIN_ROWS && hasMatrixKernel(rec.device.info);
-  if (usesMatrices) linearMatrix(rec, args, { minRows: GEMM_MIN_ROWS, maxRows: Infinity });
+    args.choices === undefined &&
+    capacity > MAX_GEMV_CAPACITY &&
+    out.sizeBytes >= MIN_MATRIX_OUT_BYTES &&
+    hasMatrixKernel(rec.device.info);
+  if (usesMatrices) {
+    linearMatrix(rec, args, { minRows: MATRIX_MIN_ROWS, maxRows: MAX_FEW_TOKENS }, "few");
+    if (capacity > MAX_FEW_TOKENS) {
+      linearMatrix(rec, args, { minRows: MAX_FEW_TOKENS + 1, maxRows: Infinity }, "many");
+    }
+  }
   for (const part of weight.parts) {
     const shape = {
       capacity: out.shape[0] ?? 0,
@@ -70,7 +84,7 @@ export function linear(rec: Recorder, args: LinearArgs): void {
       dtype: part.tensor.dtype as WeightDType,
     };
     for (const choice of args.choices ?? linearVariants(shape, rec.device.info)) {
-      if (usesMatrices && choice.variant.kind === "gemm") continue;
+      if (usesMatrices && choice.minRows >= MATRIX_MIN_ROWS) continue;
       launchPart(rec, { ...args, part, choice });
     }
   }

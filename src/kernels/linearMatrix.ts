@@ -1,9 +1,17 @@
-/** Linear layers for many tokens on tensor cores; shaders/linear_matrix.wgsl and to_halves.wgsl. */
+/** Linear layers on tensor cores; shaders/linear_matrix.wgsl, linear_matrix_few.wgsl, to_halves.wgsl. */
 import { ceilDiv, roundUp } from "../common/math.ts";
 import type { AdapterInfo, Tensor } from "../device/device.ts";
 import type { LiveCounts } from "../device/liveCounts.ts";
 import type { Recorder } from "../device/recorder.ts";
-import { defineKernel, type Kernel, pack, spread, u32, workgroupSize } from "./kernel.ts";
+import {
+  defineKernel,
+  type Kernel,
+  type KernelLaunch,
+  pack,
+  spread,
+  u32,
+  workgroupSize,
+} from "./kernel.ts";
 import type { LinearArgs, WeightPart } from "./linear.ts";
 
 /** Tokens, and rows of the weight, in a tile; 64 of k. */
@@ -25,18 +33,33 @@ export function hasMatrixKernel(
   );
 }
 
+/** WebGPU asks of a binding that a matrix of f32, 16 x 16, can be stored in it. */
+export const MIN_MATRIX_OUT_BYTES = 1024;
+
 /** The live rows for which a launch runs; a replay outside skips it. */
 export interface RowRange {
   readonly minRows: number;
   readonly maxRows: number;
 }
 
+/** Which shader: `many` for tiles of 128 tokens, `few` for batched decode, 32 tokens at a time. */
+export type MatrixKind = "many" | "few";
+
+/** Past this many tokens `few` would read the weights a third time. */
+export const MAX_FEW_TOKENS = 64;
+
 /** Records the conversion of x and one launch a part of the weight. */
-export function linearMatrix(rec: Recorder, args: LinearArgs, range: RowRange): void {
+export function linearMatrix(
+  rec: Recorder,
+  args: LinearArgs,
+  range: RowRange,
+  kind: MatrixKind = "many",
+): void {
   const [capacity = 0, inFeatures = 0] = args.x.shape;
   const halves = rec.alloc("x as f16", [roundUp(capacity, MATRIX_TILE), inFeatures], "f16");
   toHalves(rec, { ...args, halves, range });
-  for (const part of args.weight.parts) matrixPart(rec, { ...args, halves, range, part });
+  const record = kind === "many" ? matrixPart : fewPart;
+  for (const part of args.weight.parts) record(rec, { ...args, halves, range, part });
 }
 
 interface HalvesArgs extends LinearArgs {
@@ -89,24 +112,55 @@ const matrixPart: Kernel<PartArgs> = defineKernel({
   prelude: () => PRELUDE,
   overrides: (args) => ({ DIRECT: Number(isDirect(args)) }),
   launch: (args) => {
-    const { weight, bias, out, part, halves } = args;
-    const isSwiglu = args.activation === "swiglu";
-    const [numRows = 0] = part.tensor.shape;
+    const [numRows = 0] = args.part.tensor.shape;
     const tiles = ceilDiv(numRows, MATRIX_TILE); // with swiglu 64 gate rows and their ups each
     return {
-      params: pack(
-        u32(isSwiglu ? numRows / 2 : numRows),
-        u32(weight.inFeatures / 8),
-        u32(out.shape[1] ?? 0),
-        u32(part.outOffset),
-        u32(weight.outFeatures / 2),
-        u32(bias === undefined ? 0 : 1),
-        u32(isSwiglu ? 1 : 0),
-        u32(args.rows === "samples" ? 1 : 0),
-      ),
-      inputs: [halves, part.tensor, bias ?? halves],
-      outputs: [out],
+      ...bindings(args),
       workgroups: (live) => [ceilDiv(liveRows(args, live), MATRIX_TILE), tiles, 1],
+    };
+  },
+});
+
+/** What both shaders bind: lib/linear_io.wgsl. */
+function bindings(args: PartArgs): Omit<KernelLaunch, "workgroups"> {
+  const { weight, bias, out, part, halves } = args;
+  const isSwiglu = args.activation === "swiglu";
+  const [numRows = 0] = part.tensor.shape;
+  return {
+    params: pack(
+      u32(isSwiglu ? numRows / 2 : numRows),
+      u32(weight.inFeatures / 8),
+      u32(out.shape[1] ?? 0),
+      u32(part.outOffset),
+      u32(weight.outFeatures / 2),
+      u32(bias === undefined ? 0 : 1),
+      u32(isSwiglu ? 1 : 0),
+      u32(args.rows === "samples" ? 1 : 0),
+    ),
+    inputs: [halves, part.tensor, bias ?? halves],
+    outputs: [out],
+  };
+}
+
+/** Tokens, and rows of the weight, in a tile of linear_matrix_few. */
+const FEW_TILE = 32;
+
+const fewPart: Kernel<PartArgs> = defineKernel({
+  name: "linear_matrix_few",
+  sources: ({ part }) => [
+    "lib/live.wgsl",
+    "lib/silu.wgsl",
+    "lib/linear_io.wgsl",
+    `lib/halves_${part.tensor.dtype}.wgsl`,
+    "linear_matrix_few.wgsl",
+  ],
+  prelude: () => PRELUDE,
+  launch: (args, adapter) => {
+    const [numRows = 0] = args.part.tensor.shape; // with swiglu 16 gate rows and their ups each
+    const [x, y] = spread(ceilDiv(numRows, FEW_TILE), adapter);
+    return {
+      ...bindings(args),
+      workgroups: (live) => [x, y, ceilDiv(liveRows(args, live), FEW_TILE)],
     };
   },
 });

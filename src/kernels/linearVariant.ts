@@ -76,8 +76,14 @@ export const ROWS_PER_LANE_GROUP = 4;
 /** Tokens and rows of the weight in a tile of linear_gemm. */
 export const GEMM_TILE = 64;
 
+/** Tokens from which tensor cores, with their 16-token matrices, beat sums by lanes. */
+export const MATRIX_MIN_ROWS = 5;
+
+/** Lists of so few tokens stay with sums by lanes throughout: f32 activations, one kernel. */
+export const MAX_GEMV_CAPACITY = 8;
+
 /** From here on a tile is at least half full, and reading the weights once more costs more. */
-export const GEMM_MIN_ROWS = 33;
+const GEMM_MIN_ROWS = 33;
 
 /**
  * The variants to record. They split the live rows from 1 to `capacity` between them, so that a

@@ -13,6 +13,7 @@ import { chooseSplits } from "../kernels/attention.ts";
 import type { ProfiledStep } from "./executor/rankHandle.ts";
 import type { RankSpec } from "./rankSpec.ts";
 import { Sampler } from "./sampler.ts";
+import { chunkPlan, profiledPlan } from "./soloPlans.ts";
 import { BlockTables, countDecodeTokens, prefillTiles, StepBuffers } from "./stepInputs.ts";
 import { numTokensOf, type StepOutput, type StepPlan } from "./stepPlan.ts";
 import type { TokenExchange } from "./tokenExchange.ts";
@@ -242,60 +243,7 @@ export class ModelRunner {
     tokenIds: readonly number[],
     startPosition: number,
   ): Promise<void> {
-    const numBlocks = ceilDiv(startPosition + tokenIds.length, this.#spec.run.blockSize);
-    const plan: StepPlan = {
-      stepIndex: -1,
-      dependsOnStep: -1,
-      sequences: [
-        {
-          slot: 0,
-          isFirst: startPosition === 0,
-          startPosition,
-          numTokens: tokenIds.length,
-          tokenIds,
-          blockTable: Array.from({ length: numBlocks }, (_, block) => block),
-          promptLength: startPosition + tokenIds.length,
-          samples: false,
-          sampling: GREEDY,
-          samplePosition: 0,
-        },
-      ],
-    };
+    const plan = chunkPlan(tokenIds, startPosition, this.#spec.run.blockSize);
     await list.replay(this.#writeInputs(plan, this.#buffersOf(capacity)));
   }
 }
-
-/** Equal sequences in one step; their blocks wrap around where the cache is smaller. */
-function profiledPlan(
-  { phase, length, batchSize }: ProfiledStep,
-  numBlocks: number,
-  blockSize: number,
-): StepPlan {
-  const [startPosition, numTokens] = phase === "decode" ? [length, 1] : [0, length];
-  const end = startPosition + numTokens;
-  const blocksEach = ceilDiv(end, blockSize);
-  const sequences = Array.from({ length: batchSize }, (_, slot) => ({
-    slot,
-    isFirst: true,
-    startPosition,
-    numTokens,
-    tokenIds: Array.from({ length: numTokens }, (_t, i) => i % 100),
-    blockTable: Array.from({ length: blocksEach }, (_b, i) => (slot * blocksEach + i) % numBlocks),
-    promptLength: end,
-    samples: true,
-    sampling: GREEDY,
-    samplePosition: end,
-  }));
-  return { stepIndex: -1, dependsOnStep: -1, sequences };
-}
-
-const GREEDY = {
-  temperature: 0,
-  topK: 0,
-  topP: 1,
-  minP: 0,
-  repetitionPenalty: 1,
-  presencePenalty: 0,
-  frequencyPenalty: 0,
-  seed: 0,
-};

@@ -6,7 +6,9 @@ import { worldGroup } from "../../src/collectives/processGroup.ts";
 import { LoopbackHub } from "../../src/collectives/transport/loopback.ts";
 import { WIRE_FORMATS } from "../../src/collectives/wire.ts";
 import type { Device } from "../../src/device/device.ts";
+import { liveRows } from "../../src/device/liveCounts.ts";
 import { NodeOpener } from "../../src/device/openNode.ts";
+import { addPartials } from "../../src/kernels/sumResidualNorm.ts";
 import { openTestDevice, testAdapter } from "../support/gpu.ts";
 import { communicatorSuite } from "./communicator.suite.ts";
 import { bitsOf, randomFloats } from "./support/data.ts";
@@ -122,4 +124,50 @@ describe("options", () => {
       bitsOf(results[1] ?? new Float32Array(1)),
     );
   });
+});
+
+test("a recording that is replayed many times creates nothing and leaves nothing behind", async () => {
+  const hub = new LoopbackHub(2);
+  const options = { timeoutMs: 10_000 };
+  const grown = await Promise.all(
+    ranksOf(2).map(async (rank) => {
+      const device = await deviceOf(rank);
+      const comm = new DeviceCommunicator(
+        new HostCommunicator(worldGroup(hub.transport(rank)), options),
+      );
+      const x = device.upload(randomFloats(64, rank), [8, 8]);
+      const sendRows = device.upload(Uint32Array.of(1, 2), [2], "u32");
+      const list = await device.finish(
+        device.record((rec) => {
+          comm.allReduce(rec, "sum", [8, 8], (partial) => {
+            const source = { tensor: x, count: 1, strideElements: x.numElements };
+            addPartials(rec, { partials: source, residual: partial });
+          });
+          const chunk = comm.reduceScatter(rec, "x", x, () => 8);
+          comm.allGather(rec, "x", chunk, () => 8, 8);
+          comm.broadcast(rec, "x", x, 1, () => 8);
+          comm.allToAll(rec, "x", { x, sendRows, maxRows: 8 });
+          comm.barrier(rec, "x");
+        }),
+      );
+      const replay = async (times: number): Promise<void> => {
+        for (let i = 0; i < times; i++) await list.replay(liveRows(8));
+        await device.idle();
+      };
+      await replay(3);
+      const { buffers, bindGroups, allocatedBytes } = device.counters;
+      await replay(100);
+      const after = { ...device.counters };
+      list.destroy();
+      return [
+        after.buffers - buffers,
+        after.bindGroups - bindGroups,
+        after.allocatedBytes - allocatedBytes,
+      ];
+    }),
+  );
+  expect(grown).toEqual([
+    [0, 0, 0],
+    [0, 0, 0],
+  ]);
 });

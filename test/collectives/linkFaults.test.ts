@@ -31,6 +31,7 @@ async function outcomeOf(
   makeWorld: MakeWorld,
   link: LinkProperties,
   body: (host: HostCommunicator, link: SimulatedLink) => Promise<unknown>,
+  timeoutMs = TIMEOUT_MS,
 ): Promise<Outcome> {
   const links = (await makeWorld(NUM_RANKS)).map(
     (transport) => new SimulatedLink(transport, transport.rank === BAD ? link : {}),
@@ -38,7 +39,7 @@ async function outcomeOf(
   const begin = performance.now();
   const outcomes = await Promise.allSettled(
     links.map((own) => {
-      const options = { timeoutMs: TIMEOUT_MS, checksums: true };
+      const options = { timeoutMs, checksums: true };
       return body(new HostCommunicator(worldGroup(own), options), own);
     }),
   );
@@ -52,7 +53,7 @@ async function outcomeOf(
 
 /** Every rank has an error of ours within the deadline and a slice; returns all messages. */
 function expectErrors({ errors, elapsedMs }: Outcome, ranks: readonly number[]): string {
-  expect(elapsedMs).toBeLessThan(TIMEOUT_MS + 1500); // slices, and a busy machine
+  expect(elapsedMs).toBeLessThan(TIMEOUT_MS + 4000); // slices, and a busy machine
   for (const rank of ranks) expect(errors[rank]).toBeInstanceOf(CollectiveError);
   return ranks.map((rank) => (errors[rank] as Error).message).join("\n");
 }
@@ -65,7 +66,7 @@ const reduce = (algorithm: Algorithm) => async (host: HostCommunicator) => {
 const ALL = [0, 1, 2, 3];
 const OTHERS = [0, 2, 3];
 
-describe.each(CASES)("%s, %s", (_name, algorithm, makeWorld) => {
+describe.concurrent.each(CASES)("%s, %s", (_name, algorithm, makeWorld) => {
   test("a dropped message ends every rank with who did not finish", async () => {
     const text = expectErrors(await outcomeOf(makeWorld, { dropShare: 1 }, reduce(algorithm)), ALL);
     expect(text).toMatch(/of group world on rank \d: .* did not (finish|arrive) within 250 ms/);
@@ -104,7 +105,12 @@ describe.each(CASES)("%s, %s", (_name, algorithm, makeWorld) => {
   });
 
   test("a slow rank is waited for; too slow a one is named", async () => {
-    const slow = await outcomeOf(makeWorld, { latencyMs: 5, jitterMs: 5 }, reduce(algorithm));
+    const slow = await outcomeOf(
+      makeWorld,
+      { latencyMs: 5, jitterMs: 5 },
+      reduce(algorithm),
+      10_000,
+    );
     expect(slow.errors).toEqual([undefined, undefined, undefined, undefined]);
     const tooSlow = await outcomeOf(makeWorld, { latencyMs: 5 * TIMEOUT_MS }, reduce(algorithm));
     expect(expectErrors(tooSlow, ALL)).toMatch(/did not (finish|arrive) within 250 ms/);

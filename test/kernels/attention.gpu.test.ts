@@ -12,7 +12,7 @@ interface Case extends PagedShape {
   readonly slidingWindow: number;
   readonly splitBlocks: number;
   readonly seed: number;
-  readonly tuning: "software" | "hardware";
+  readonly tuning: "software" | "hardware"; // matrices have a test of their own
 }
 
 const GUARD = 12345;
@@ -141,7 +141,9 @@ const shapes = fc.constantFrom<Shape[]>(
   shape(3, 1, 24, "f32", 5, "software"),
   shape(8, 2, 16, "f16", 16, "software"),
   shape(11, 1, 8, "f32", 16, "software"), // more heads than a workgroup takes: 4, 4 and 3
-  shape(11, 1, 8, "f16", 5, "hardware"), // 6 and 5
+  shape(11, 1, 8, "f16", 5, "hardware"), // 4, 4 and 3 by subgroups
+  shape(4, 1, 64, "f16", 16, "hardware"), // a key a subgroup on lavapipe
+  shape(11, 1, 24, "f32", 5, "hardware"), // three lanes a key do not make a subgroup: 6 and 5
   shape(4, 1, 128, "f32", 16, "software"),
 );
 const sequence = fc.oneof(

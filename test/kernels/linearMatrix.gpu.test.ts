@@ -4,7 +4,12 @@ import { f32ToBf16 } from "../../src/common/dtype.ts";
 import type { Device, Tensor } from "../../src/device/device.ts";
 import { liveRows } from "../../src/device/liveCounts.ts";
 import { linear } from "../../src/kernels/linear.ts";
-import { hasMatrixKernel, linearMatrix } from "../../src/kernels/linearMatrix.ts";
+import {
+  hasMatrixKernel,
+  linearMatrix,
+  type MatrixKind,
+  MIN_MATRIX_OUT_BYTES,
+} from "../../src/kernels/linearMatrix.ts";
 import { f32ToF16 } from "../../models/weights/float16.ts";
 import { randomF32, test } from "../support/gpu.ts";
 
@@ -21,7 +26,7 @@ interface Case {
 }
 
 const cases: fc.Arbitrary<Case> = fc.record({
-  tokens: fc.integer({ min: 33, max: 300 }),
+  tokens: fc.integer({ min: 1, max: 300 }),
   spare: fc.constantFrom(0, 1, 128),
   outputs: fc.integer({ min: 1, max: 300 }),
   inFeatures: fc.integer({ min: 1, max: 40 }).map((eights) => eights * 8),
@@ -90,8 +95,8 @@ interface Outcome {
   readonly untouched: boolean;
 }
 
-async function run(device: Device, c: Case, seed: number): Promise<Outcome> {
-  const capacity = c.tokens + c.spare;
+async function run(device: Device, c: Case, seed: number, kind: MatrixKind): Promise<Outcome> {
+  const capacity = Math.max(c.tokens + c.spare, Math.ceil(MIN_MATRIX_OUT_BYTES / 4 / c.outputs));
   const rows = c.swiglu ? 2 * c.outputs : c.outputs;
   const [x, w, b] = [
     randomF32(capacity * c.inFeatures, seed),
@@ -109,7 +114,7 @@ async function run(device: Device, c: Case, seed: number): Promise<Outcome> {
     const xGpu = device.upload(x, [capacity, c.inFeatures]);
     const args = { x: xGpu, weight, out, rows: "tokens", ...bias } as const;
     const activation = c.swiglu ? "swiglu" : "none";
-    linearMatrix(rec, { ...args, activation }, { minRows: 1, maxRows: Infinity });
+    linearMatrix(rec, { ...args, activation }, { minRows: 1, maxRows: Infinity }, kind);
   }, liveRows(c.tokens));
   const all = await device.read(guarded);
   const end = 64 + capacity * c.outputs;
@@ -134,21 +139,23 @@ function expectSums({ got, want }: Outcome, inFeatures: number): void {
 }
 
 describe("linearMatrix", () => {
-  test("matches the f64 oracle on f16-rounded operands at any shape, and writes nothing else", async ({
-    device,
-    skip,
-  }) => {
-    if (!hasMatrixKernel(device.info)) skip(`${device.info.name} has no f16 subgroup matrices`);
-    const agrees = fc.asyncProperty(cases, fc.nat(), async (c, seed) => {
-      const outcome = await run(device, c, seed);
-      expectSums(outcome, c.inFeatures);
-      expect(outcome.untouched).toBe(true);
+  for (const kind of ["many", "few"] as const) {
+    test(`for ${kind} tokens matches the f64 oracle on f16-rounded operands, and writes nothing else`, async ({
+      device,
+      skip,
+    }) => {
+      if (!hasMatrixKernel(device.info)) skip(`${device.info.name} has no f16 subgroup matrices`);
+      const agrees = fc.asyncProperty(cases, fc.nat(), async (c, seed) => {
+        const outcome = await run(device, c, seed, kind);
+        expectSums(outcome, c.inFeatures);
+        expect(outcome.untouched).toBe(true);
+      });
+      await fc.assert(agrees, {
+        numRuns: 40,
+        examples: edges.map((c): [Case, number] => [c, 1]),
+      });
     });
-    await fc.assert(agrees, {
-      numRuns: 40,
-      examples: edges.map((c): [Case, number] => [c, 1]),
-    });
-  });
+  }
 
   test("linear() takes it for many tokens, with the result of the few-token kernels", async ({
     device,
@@ -171,6 +178,8 @@ describe("linearMatrix", () => {
     );
     await list.replay(liveRows(4));
     const few = (await device.read(out)).slice(0, 4 * rows);
+    await list.replay(liveRows(40));
+    const some = (await device.read(out)).slice(0, 4 * rows);
     await list.replay(liveRows(capacity));
     const many = (await device.read(out)).slice(0, 4 * rows);
     let worst = 0;
@@ -179,6 +188,7 @@ describe("linearMatrix", () => {
     }
     expect(worst).toBeGreaterThan(0); // f16 operands: another kernel has run
     expect(worst).toBeLessThan(0.02);
+    expect(some).not.toEqual(few); // linear_matrix_few, whose sums run over k in another order
     list.destroy();
   });
 });

@@ -6,7 +6,7 @@ import { fixtureDir, loadGoldens } from "../support/goldens.ts";
 import { testArgs, testOpener } from "../support/layouts.ts";
 
 const MODEL = fixtureDir("llama-gqa-tied");
-const greedy = { temperature: 0, ignoreEos: true, maxTokens: 16, seed: 1 };
+const greedy = { temperature: 0, ignoreEos: true, maxTokens: 8, seed: 1 };
 const penalised = { ...greedy, repetitionPenalty: 1.4, frequencyPenalty: 0.5 };
 
 // Prefill in chunks, steps of several prompts, and twice over: the second time from the cache.
@@ -17,7 +17,7 @@ test.each([{ tpSize: 1 }, { tpSize: 2 }, { ppSize: 2 }])(
     const args = await testArgs(MODEL, layout, sizes);
     const started = await startRanks(args, {}, undefined, { opener: testOpener });
     try {
-      const prompts = (await loadGoldens(MODEL)).map(({ promptIds }) => promptIds);
+      const prompts = (await loadGoldens(MODEL)).slice(-3).map(({ promptIds }) => promptIds);
       const off = new LLM(started.executor, started.codec, {
         scheduler: { enablePrefixCaching: false },
       });

@@ -38,11 +38,10 @@ test("prefix memory knows how much of a prompt it saw, and forgets the oldest", 
     expect(memory.seen(prefixHashes(mixed))).toBe(expected);
   });
   fc.assert(holds);
-  const small = new PrefixMemory(4);
-  const [first, second] = [1, 2].map((token) => prefixHashes(Array<number>(64).fill(token)));
-  small.add(first ?? []);
-  small.add(second ?? []);
-  expect([small.seen(first ?? []), small.seen(second ?? [])]).toEqual([0, 1]);
+  const small = new PrefixMemory(8); // two prompts
+  const prompts = [1, 2, 3].map((token) => prefixHashes(Array<number>(64).fill(token)));
+  for (const index of [0, 1, 0, 2]) small.add(prompts[index] ?? []);
+  expect(prompts.map((hashes) => small.seen(hashes))).toEqual([1, 0, 1]);
 });
 
 test("devices are dealt to replicas in order, cyclically", () => {
@@ -92,6 +91,21 @@ test("a dead replica's requests move if nothing was streamed, and it comes back"
   expect([await status(server, "/health"), await text(server)]).toEqual([200, expected]);
   expect(server.replicas.replicas[0]?.numRestarts).toBe(1);
   await Promise.all([server.stop(), healthy.stop()]);
+});
+
+test("what was streamed already is not begun again elsewhere", async () => {
+  const error = new WorkerError("rank 0: gone");
+  const server = await startSimulated({
+    numReplicas: 2,
+    faults: (replica, numLoads) => (replica + numLoads === 0 ? { failAtStep: 10, error } : {}),
+  });
+  const stream = async (): Promise<string> =>
+    await (await post(server, "/v1/completions", { ...body, stream: true })).text();
+  const answers = await Promise.all([stream(), stream()]);
+  const lost = answers.filter((events) => events.includes("worker_lost"));
+  expect(lost).toHaveLength(1);
+  expect(lost[0]?.match(/"choices"/g)?.length).toBeLessThan(12);
+  await server.stop();
 });
 
 test("what was streamed already ends with an error; without a replica left it is a 503", async () => {

@@ -76,7 +76,7 @@ export class TcpListener {
       tls === undefined ? createPlainServer() : createTlsServer(tlsServerOptions(tls, token));
     const listener = new TcpListener(server, options);
     await new Promise<void>((resolve, reject) => {
-      server.once("error", (error) => {
+      server.once("error", (error: Error) => {
         reject(new CollectiveError(`tcp: cannot listen on ${host}:${port}: ${error.message}`));
       });
       server.listen(port, host, resolve);

@@ -185,12 +185,12 @@ function repack(x: Float32Array, from: number, to: number): Float32Array {
 }
 
 function uploadAll(device: Device, dict: TensorDict): DeviceDict {
-  const entries = Object.entries(dict).map(([name, value]) => {
-    if (!isTensor(value)) return [name, value] as const;
+  const entries = Object.entries(dict).map(([name, value]): [string, DeviceDict[string]] => {
+    if (!isTensor(value)) return [name, value];
     const { shape, data, dtype = "f32" } = value;
     const tensor = device.empty(shape, dtype, name);
     if (data.length > 0) device.write(tensor, bytesOfArray(data));
-    return [name, tensor] as const;
+    return [name, tensor];
   });
   return Object.fromEntries(entries);
 }
@@ -203,11 +203,13 @@ async function readAll(device: Device, dict: DeviceDict): Promise<TensorDict> {
     bf16: Uint16Array,
     f16: Float16Array,
   };
-  const entries = Object.entries(dict).map(async ([name, value]) => {
-    if (!(value instanceof Tensor)) return [name, value] as const;
-    const bytes = await device.readBytes(value);
-    const data = new VIEWS[value.dtype](bytes, 0, value.numElements);
-    return [name, { shape: value.shape, data, dtype: value.dtype }] as const;
-  });
+  const entries = Object.entries(dict).map(
+    async ([name, value]): Promise<[string, TensorDict[string]]> => {
+      if (!(value instanceof Tensor)) return [name, value];
+      const bytes = await device.readBytes(value);
+      const data = new VIEWS[value.dtype](bytes, 0, value.numElements);
+      return [name, { shape: value.shape, data, dtype: value.dtype }];
+    },
+  );
   return Object.fromEntries(await Promise.all(entries));
 }

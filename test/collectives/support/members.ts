@@ -10,20 +10,20 @@ export interface Member {
   readonly rank: number;
   readonly worldSize: number;
   readonly transport: Transport;
-  allReduce(x: Float32Array, columns: number): Promise<Float32Array>;
+  readonly allReduce: (x: Float32Array, columns: number) => Promise<Float32Array>;
   /** This rank's rows, chunkRange(rows, worldSize, rank), of the sum. */
-  reduceScatter(x: Float32Array, columns: number): Promise<Float32Array>;
+  readonly reduceScatter: (x: Float32Array, columns: number) => Promise<Float32Array>;
   /** `chunk`: this rank's rows of `rows`. */
-  allGather(chunk: Float32Array, columns: number, rows: number): Promise<Float32Array>;
-  broadcast(x: Float32Array, root: number): Promise<Float32Array>;
-  gather(x: Float32Array, root: number): Promise<Float32Array[] | undefined>;
+  readonly allGather: (chunk: Float32Array, columns: number, rows: number) => Promise<Float32Array>;
+  readonly broadcast: (x: Float32Array, root: number) => Promise<Float32Array>;
+  readonly gather: (x: Float32Array, root: number) => Promise<Float32Array[] | undefined>;
   /** parts[r]: rows for rank r. */
-  allToAll(parts: readonly Float32Array[], columns: number): Promise<Float32Array[]>;
-  send(x: Float32Array, to: number): Promise<void>;
-  recv(length: number, from: number): Promise<Float32Array>;
-  sendTensorDict(dict: TensorDict, to: number): Promise<void>;
-  recvTensorDict(from: number): Promise<TensorDict>;
-  barrier(): Promise<void>;
+  readonly allToAll: (parts: readonly Float32Array[], columns: number) => Promise<Float32Array[]>;
+  readonly send: (x: Float32Array, to: number) => Promise<void>;
+  readonly recv: (length: number, from: number) => Promise<Float32Array>;
+  readonly sendTensorDict: (dict: TensorDict, to: number) => Promise<void>;
+  readonly recvTensorDict: (from: number) => Promise<TensorDict>;
+  readonly barrier: () => Promise<void>;
 }
 
 /** Runs the same code on every rank of a new world. */

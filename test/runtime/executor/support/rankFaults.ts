@@ -4,6 +4,7 @@
  */
 import { isMainThread } from "node:worker_threads";
 import type { Device } from "../../../../src/device/device.ts";
+import type { OpenOptions } from "../../../../src/device/opener.ts";
 import { NodeOpener } from "../../../../src/device/openNode.ts";
 
 /** `lose`: its device goes away. `throw`: an uncaught exception. `exit`: its thread ends. `stall`: it stops answering. */
@@ -42,7 +43,8 @@ function apply({ rank, fault }: FaultMessage): void {
   }
 }
 
-const open = NodeOpener.prototype.open;
+const descriptor = Object.getOwnPropertyDescriptor(NodeOpener.prototype, "open");
+const open = descriptor?.value as (this: NodeOpener, options: OpenOptions) => Promise<Device>;
 NodeOpener.prototype.open = async function capture(options): Promise<Device> {
   const device = await open.call(this, options);
   devices.set(options.label, device);

@@ -1,0 +1,91 @@
+/** Decode attention: splits of the context side by side (split-K), and their merge. */
+import { ShapeError } from "../common/errors.ts";
+import type { AdapterInfo, Tensor } from "../device/device.ts";
+import {
+  type AttentionArgs,
+  attentionParams,
+  constants,
+  shapeConstants,
+  tunedFor,
+} from "./attentionArgs.ts";
+import { chooseDecodeVariant, type DecodeVariant, mergeParts } from "./attentionVariant.ts";
+import { defineKernel, type Kernel, pack, u32 } from "./kernel.ts";
+
+export interface PartialsArgs extends AttentionArgs {
+  readonly partials: Tensor; // [partialRows, numHeads, headDim + 4] f32
+}
+
+/** One split of every decode token: its sum of values, maximum and sum of weights. */
+export const attentionDecode: Kernel<PartialsArgs> = defineKernel({
+  name: "attention_decode",
+  sources: (args, adapter) => {
+    const { kind, headsPerWorkgroup } = decodeVariant(args, adapter);
+    const common = ["lib/live.wgsl", "lib/paged_kv.wgsl"];
+    if (kind === "subgroup") {
+      return [...common, `lib/kv_oct_${args.kvDType}.wgsl`, "attention_decode_subgroup.wgsl"];
+    }
+    if (kind === "wide") return [...common, `lib/kv_${args.kvDType}.wgsl`, "attention_decode.wgsl"];
+    const heads = headsPerWorkgroup === 1 ? "lib/heads_one.wgsl" : "lib/heads_many.wgsl";
+    const words = `lib/kv_word_${args.kvDType}.wgsl`;
+    return [...common, heads, words, "attention_decode_narrow.wgsl"];
+  },
+  prelude: (args, adapter) => decodePrelude(args, decodeVariant(args, adapter)),
+  overrides: ({ blockSize }) => ({ BLOCK_SIZE: blockSize }),
+  launch: (args, adapter) => {
+    const { q, keyCache, valueCache, positions, sequenceIndex, blockTables } = args;
+    const numGroups = args.numKvHeads * decodeVariant(args, adapter).headTiles;
+    const [rows = 0] = args.partials.shape;
+    return {
+      params: attentionParams(args),
+      inputs: [q, keyCache, valueCache, positions, sequenceIndex, blockTables],
+      outputs: [args.partials, args.out],
+      workgroups: ({ numDecodeTokens, numSplits }) => {
+        if (numSplits > 1 && numDecodeTokens * numSplits > rows) {
+          throw new ShapeError(
+            `attention: ${numDecodeTokens} decode tokens of ${numSplits} splits take ${numDecodeTokens * numSplits} partials; expected at most ${rows}, as chooseSplits gives`,
+          );
+        }
+        return [numSplits, numGroups, numDecodeTokens];
+      },
+    };
+  },
+});
+
+/** The splits of a token into its output. */
+export const attentionMerge: Kernel<PartialsArgs> = defineKernel({
+  name: "attention_merge",
+  sources: ["lib/live.wgsl", "attention_merge.wgsl"],
+  prelude: (args, adapter) =>
+    constants({
+      QUADS: args.headDim / 4,
+      PARTS: mergeParts(args.headDim, tunedFor(args, adapter)),
+    }),
+  launch: ({ numHeads, partials, out }) => ({
+    params: pack(u32(numHeads)),
+    inputs: [partials],
+    outputs: [out],
+    workgroups: ({ numDecodeTokens, numSplits }) =>
+      numSplits === 1 ? [0, 1, 1] : [numHeads, numDecodeTokens, 1],
+  }),
+});
+
+function decodeVariant(args: AttentionArgs, adapter: AdapterInfo): DecodeVariant {
+  const group = args.numHeads / args.numKvHeads;
+  return chooseDecodeVariant(args.headDim, group, tunedFor(args, adapter));
+}
+
+function decodePrelude(args: AttentionArgs, variant: DecodeVariant): string {
+  const { kind, headsPerWorkgroup, headTiles, lanes } = variant;
+  const sizes = {
+    ...shapeConstants(args),
+    HEADS: headsPerWorkgroup,
+    TILES: headTiles,
+    LANES: lanes,
+  };
+  if (kind === "subgroup") {
+    return `enable subgroups;\n${constants({ ...sizes, SUBGROUPS: variant.maxSubgroups })}`;
+  }
+  const isVector = kind === "narrow" && headsPerWorkgroup > 1;
+  const heads = isVector ? `alias Heads = vec${headsPerWorkgroup}f;\n` : "";
+  return heads + constants({ ...sizes, CHUNK: variant.chunk });
+}

@@ -1,0 +1,86 @@
+/** Prefill attention: tiles of a sequence's tokens over all keys before them. */
+import { ceilDiv } from "../common/math.ts";
+import type { AdapterInfo } from "../device/device.ts";
+import type { WorkgroupCount } from "../device/launch.ts";
+import {
+  type AttentionArgs,
+  attentionParams,
+  constants,
+  shapeConstants,
+  tunedFor,
+} from "./attentionArgs.ts";
+import { choosePrefillVariant, type PrefillVariant, TILE_Q } from "./attentionVariant.ts";
+import { defineKernel, type Kernel } from "./kernel.ts";
+
+export const attentionPrefill: Kernel<AttentionArgs> = defineKernel({
+  name: "attention_prefill",
+  sources: (args, adapter) => {
+    const { kind } = prefillVariant(args, adapter);
+    if (kind === "matrix") {
+      const caches = `lib/kv_oct_${args.kvDType}.wgsl`;
+      return ["lib/live.wgsl", "lib/paged_kv.wgsl", caches, "attention_prefill_matrix.wgsl"];
+    }
+    const file = kind === "rows" ? "attention_prefill_rows.wgsl" : "attention_prefill.wgsl";
+    return ["lib/paged_kv.wgsl", `lib/kv_${args.kvDType}.wgsl`, file];
+  },
+  prelude: (args, adapter) => prefillPrelude(args, prefillVariant(args, adapter)),
+  overrides: ({ blockSize }) => ({ BLOCK_SIZE: blockSize }),
+  launch: (args, adapter) => {
+    const { q, keyCache, valueCache, positions, blockTables, prefillTiles, out } = args;
+    const variant = prefillVariant(args, adapter);
+    return {
+      params: attentionParams(args),
+      inputs: [q, keyCache, valueCache, positions, blockTables, prefillTiles],
+      outputs: [out],
+      workgroups: ({ numPrefillTiles }) => prefillWorkgroups(args, variant, numPrefillTiles),
+    };
+  },
+});
+
+function prefillVariant(args: AttentionArgs, adapter: AdapterInfo): PrefillVariant {
+  return choosePrefillVariant(args.headDim, tunedFor(args, adapter));
+}
+
+function prefillWorkgroups(
+  { numHeads, numKvHeads }: AttentionArgs,
+  variant: PrefillVariant,
+  numPrefillTiles: number,
+): WorkgroupCount {
+  if (variant.kind !== "matrix") return [numHeads, numPrefillTiles, 1];
+  const units = numPrefillTiles * (numHeads / numKvHeads);
+  return [numKvHeads, ceilDiv(units, variant.subgroups * variant.unitsPerSubgroup), 1];
+}
+
+function prefillPrelude(args: AttentionArgs, variant: PrefillVariant): string {
+  const shape = shapeConstants(args);
+  switch (variant.kind) {
+    case "rows":
+      return constants({ ...shape, TILE_Q });
+    case "tiled":
+      return constants({
+        ...shape,
+        TILE_Q,
+        TILE_K: variant.tileK,
+        ROW_GROUPS: variant.rowGroups,
+        KEY_ROW_GROUPS: variant.keyRowGroups,
+        LANES: variant.lanes,
+      });
+    case "matrix":
+      return `${MATRIX_PRELUDE}\n${constants({
+        ...shape,
+        HEAD_DIM: args.headDim,
+        SUBGROUPS: variant.subgroups,
+        UNITS: variant.unitsPerSubgroup,
+        TILE_K: variant.tileK,
+      })}`;
+  }
+}
+
+/** Dawn's analysis does not know that `subgroup_id` is the same on all lanes of a subgroup. */
+const MATRIX_PRELUDE = [
+  "enable f16;",
+  "enable subgroups;",
+  "enable chromium_experimental_subgroup_matrix;",
+  "diagnostic(off, chromium.subgroup_matrix_uniformity);",
+  "diagnostic(off, subgroup_uniformity);",
+].join("\n");
