@@ -18,6 +18,9 @@ const goldens = Object.entries(JSON.parse(file) as Record<string, Golden>).filte
   ([prompt]) => !prompt.startsWith("_"),
 );
 
+/** Compiling for all ranks takes a while on a busy machine. */
+const LOAD_TIMEOUT_MS = 120_000;
+
 let server: RunningServer;
 let client: OpenAI;
 beforeAll(async () => {
@@ -40,10 +43,10 @@ beforeAll(async () => {
     },
   );
   client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: "none", maxRetries: 0 });
-});
+}, LOAD_TIMEOUT_MS);
 afterAll(async () => {
   await server.stop();
-});
+}, LOAD_TIMEOUT_MS);
 
 function isIdle(): boolean {
   return server.replicas.replicas.every(({ model }) => {

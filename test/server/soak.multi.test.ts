@@ -21,6 +21,9 @@ const PROMPTS = [
 ];
 const MALFORMED = ["{", '{"prompt":5}', '{"prompt":"a","max_tokens":-1}', '{"prompt":[9999]}'];
 
+/** Compiling for all ranks takes a while on a busy machine. */
+const LOAD_TIMEOUT_MS = 120_000;
+
 let server: RunningServer;
 let client: OpenAI;
 beforeAll(async () => {
@@ -34,10 +37,10 @@ beforeAll(async () => {
     ...{ numReplicas: 1, firstReplica: 0, drainTimeoutMs: 1000 },
   });
   client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: "none", maxRetries: 0 });
-});
+}, LOAD_TIMEOUT_MS);
 afterAll(async () => {
   await server.stop();
-});
+}, LOAD_TIMEOUT_MS);
 
 /** The text of a completion; with `numRead` the reader leaves after so many chunks. */
 async function complete(prompt: string, numRead = Infinity): Promise<string> {

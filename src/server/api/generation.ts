@@ -73,23 +73,32 @@ export async function startGeneration(
     replicas.admit(prompts.length * n);
     if (signal.aborted) throw clientGone();
     signal.addEventListener("abort", stop, { once: true });
-    const groups = prompts.map((promptTokenIds, prompt) =>
-      Array.from({ length: n }, (_, index): EngineRequest => {
-        const allowedTokens = constraints[prompt * n + index]?.allowedTokens;
-        return {
-          promptTokenIds,
-          sampling: { ...sampling, ...seedOfChoice(spec.fields.seed, index) },
-          priority: spec.fields.priority ?? 0,
-          ...(allowedTokens === undefined ? {} : { allowedTokens }),
-        };
-      }),
-    );
+    const groups = requestGroups(spec, sampling, constraints);
     const taken = groups.map((group) => replicas.submit(group, controller.signal));
     return reading(spec, taken, controller);
   } catch (error) {
     stop();
     throw error;
   }
+}
+
+/** A group for each prompt, with a request for each of its choices. */
+function requestGroups(
+  { prompts, n, fields }: GenerationSpec,
+  sampling: SamplingOptions,
+  constraints: readonly TokenConstraint[],
+): EngineRequest[][] {
+  return prompts.map((promptTokenIds, prompt) =>
+    Array.from({ length: n }, (_, index): EngineRequest => {
+      const allowedTokens = constraints[prompt * n + index]?.allowedTokens;
+      return {
+        promptTokenIds,
+        sampling: { ...sampling, ...seedOfChoice(fields.seed, index) },
+        priority: fields.priority ?? 0,
+        ...(allowedTokens === undefined ? {} : { allowedTokens }),
+      };
+    }),
+  );
 }
 
 /** One constraint a choice. */

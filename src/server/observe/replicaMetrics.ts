@@ -5,49 +5,70 @@ import type { ReplicaSet } from "../replicas/replicaSet.ts";
 import { LABELS, type ServerMetrics } from "./metrics.ts";
 import { rankStats } from "./rankStats.ts";
 
+type Stats = Replica["model"]["llm"]["engine"]["stats"];
+
+/** Name, meaning, and how to read it now. */
+type Reading<T> = readonly [name: string, help: string, read: (from: T) => number];
+
+const GAUGES: readonly Reading<Stats>[] = [
+  ["vllm:num_requests_running", "Requests in the batch.", (stats) => stats.numRunning],
+  ["vllm:num_requests_waiting", "Requests that wait.", (stats) => stats.numWaiting],
+  ["tandem:pipeline_bubble_fraction", "Stage-steps without work.", (stats) => stats.bubbleFraction],
+];
+const COUNTERS: readonly Reading<Stats>[] = [
+  [
+    "vllm:num_preemptions_total",
+    "Sequences that lost their blocks.",
+    (each) => each.numPreemptions,
+  ],
+  ["vllm:prefix_cache_queries_total", "Tokens looked up.", (each) => each.numPrefixQueryTokens],
+  ["vllm:prefix_cache_hits_total", "Tokens found.", (each) => each.numPrefixHitTokens],
+];
+
 /** Registers them; `replicas` lives as long as the metrics. */
 export function watchReplicas(metrics: ServerMetrics, { replicas }: ReplicaSet): void {
-  const registers = [metrics.registry];
-  const gauge = (name: string, help: string, read: (replica: Replica) => number): void => {
-    const collect = (): void => {
-      for (const replica of replicas) made.set(metrics.labels(replica.index), read(replica));
-    };
-    const made: Gauge = new Gauge({ name, help, labelNames: LABELS, registers, collect });
+  const ofStats = ([name, help, read]: Reading<Stats>): Reading<Replica> => {
+    return [name, help, ({ model }) => read(model.llm.engine.stats)];
   };
-  // A restarted replica counts from 0 again, which Prometheus takes for what it is: a reset.
-  const counter = (name: string, help: string, read: (replica: Replica) => number): void => {
-    const collect = (): void => {
-      made.reset();
-      for (const replica of replicas) made.inc(metrics.labels(replica.index), read(replica));
-    };
-    const made: Counter = new Counter({ name, help, labelNames: LABELS, registers, collect });
-  };
-  const stats = ({ model }: Replica): Replica["model"]["llm"]["engine"]["stats"] =>
-    model.llm.engine.stats;
-  gauge("vllm:num_requests_running", "Requests in the batch.", (each) => stats(each).numRunning);
-  gauge("vllm:num_requests_waiting", "Requests that wait.", (each) => stats(each).numWaiting);
-  gauge("vllm:kv_cache_usage_perc", "Used part of the KV cache; 1 is all of it.", kvUsage);
-  counter("vllm:num_preemptions_total", "Sequences that lost their blocks for a while.", (each) => {
-    return stats(each).numPreemptions;
-  });
-  counter(
-    "vllm:prefix_cache_queries_total",
-    "Prompt tokens looked up in the prefix cache.",
-    (each) => {
-      return stats(each).numPrefixQueryTokens;
-    },
-  );
-  counter("vllm:prefix_cache_hits_total", "Prompt tokens found there.", (each) => {
-    return stats(each).numPrefixHitTokens;
-  });
-  gauge("tandem:pipeline_bubble_fraction", "Part of stage-steps without work.", (each) => {
-    return stats(each).bubbleFraction;
-  });
-  gauge("tandem:replica_up", "1 while the replica takes requests.", ({ state }) => {
-    return state === "ready" ? 1 : 0;
-  });
-  counter("tandem:replica_restarts_total", "Restarts after a failure.", (each) => each.numRestarts);
+  const isUp = ({ state }: Replica): number => (state === "ready" ? 1 : 0);
+  const gauges: Reading<Replica>[] = [
+    ...GAUGES.map(ofStats),
+    ["vllm:kv_cache_usage_perc", "Used part of the KV cache; 1 is all of it.", kvUsage],
+    ["tandem:replica_up", "1 while the replica takes requests.", isUp],
+  ];
+  const counters: Reading<Replica>[] = [
+    ...COUNTERS.map(ofStats),
+    ["tandem:replica_restarts_total", "Restarts after a failure.", (each) => each.numRestarts],
+  ];
+  for (const reading of gauges) addGauge(metrics, replicas, reading);
+  for (const reading of counters) addCounter(metrics, replicas, reading);
   watchCollectives(metrics, replicas);
+}
+
+function addGauge(
+  metrics: ServerMetrics,
+  replicas: readonly Replica[],
+  [name, help, read]: Reading<Replica>,
+): void {
+  const registers = [metrics.registry];
+  const collect = (): void => {
+    for (const replica of replicas) made.set(metrics.labels(replica.index), read(replica));
+  };
+  const made: Gauge = new Gauge({ name, help, labelNames: LABELS, registers, collect });
+}
+
+// A restarted replica counts from 0 again, which Prometheus takes for what it is: a reset.
+function addCounter(
+  metrics: ServerMetrics,
+  replicas: readonly Replica[],
+  [name, help, read]: Reading<Replica>,
+): void {
+  const registers = [metrics.registry];
+  const collect = (): void => {
+    made.reset();
+    for (const replica of replicas) made.inc(metrics.labels(replica.index), read(replica));
+  };
+  const made: Counter = new Counter({ name, help, labelNames: LABELS, registers, collect });
 }
 
 /** Used part of a replica's KV cache, 0 to 1. */
