@@ -29,6 +29,7 @@ const FORBIDDEN_IMPORTS = {
 /** The only files that may import `node:*` or `webgpu`; all others also run in a page. */
 const PLATFORM_FILES = [
   "**/*Node.ts", // the Node half of a pair, as openNode.ts beside openBrowser.ts
+  "**/*Node.d.ts",
   "src/collectives/transport/tcp.ts",
   "src/runtime/executor/workerThreads.ts",
   "src/runtime/executor/rankWorker.ts",

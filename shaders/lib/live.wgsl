@@ -13,6 +13,6 @@ struct Live {
   num_penalized: u32,
   num_filtered: u32,
   num_wide: u32,
-  reserved0: u32,
+  num_biased: u32,         // entries of the table of biases and bans
 }
 @group(1) @binding(0) var<uniform> live: Live;

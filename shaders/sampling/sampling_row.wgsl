@@ -14,6 +14,7 @@ const ROW_MIN_P: u32 = 7u;
 const ROW_REPETITION: u32 = 8u;
 const ROW_PRESENCE: u32 = 9u;
 const ROW_FREQUENCY: u32 = 10u;
+const ROW_MASK: u32 = 11u;
 
 const FLAG_GREEDY: u32 = 1u;
 const FLAG_PENALTIES: u32 = 2u;

@@ -85,16 +85,17 @@ export class CommandList {
    * With a timer, each launch gets its own timed pass (slower: for profiles only).
    */
   async replay(live: LiveCounts, timer?: LaunchTimer): Promise<void> {
-    for (const { hostOp } of this.#segments) await hostOp?.nextSlot();
+    const segments = segmentsOf(this.#segments, live);
+    for (const { hostOp } of segments) await hostOp?.nextSlot();
     this.#device.check();
     const detached = [this.detached];
     this.#device.gpu.queue.writeBuffer(this.#liveBuffer, 0, packLiveCounts(live));
-    let commands = this.#encode(this.#segments[0], live, timer);
-    for (const [index, { hostOp }] of this.#segments.entries()) {
+    let commands = this.#encode(segments[0], live, timer);
+    for (const [index, { hostOp }] of segments.entries()) {
       this.#submit(commands);
       commands = undefined;
       const running = hostOp?.start(live);
-      const next = this.#segments[index + 1];
+      const next = segments[index + 1];
       if (next !== undefined) commands = this.#encode(next, live, timer);
       if (running === undefined) continue;
       if (hostOp?.detached === true) detached.push(running);
@@ -196,6 +197,22 @@ export class CommandList {
     }
     pass.end();
   }
+}
+
+/** The segments of one replay: launches before a host operation that it does without join those after. */
+function segmentsOf(recorded: readonly Segment[], live: LiveCounts): readonly Segment[] {
+  const isLeftOut = ({ hostOp }: Segment): boolean => hostOp?.isNeeded(live) === false;
+  if (!recorded.some(isLeftOut)) return recorded;
+  const segments: Segment[] = [];
+  let launches: BoundLaunch[] = [];
+  for (const segment of recorded) {
+    launches = [...launches, ...segment.launches];
+    if (isLeftOut(segment)) continue;
+    segments.push({ launches, hostOp: segment.hostOp });
+    launches = [];
+  }
+  if (launches.length > 0) segments.push({ launches, hostOp: undefined });
+  return segments;
 }
 
 function countWorkgroups({ workgroups }: Launch, live: LiveCounts): WorkgroupCount {

@@ -34,6 +34,11 @@ export class HostOpRun {
     await this.#slots[this.#current]?.busy;
   }
 
+  /** Whether this replay runs it at all. */
+  isNeeded(live: LiveCounts): boolean {
+    return this.#op.isNeeded(live);
+  }
+
   /** Whether this replay downloads anything. */
   hasCopies(live: LiveCounts): boolean {
     return this.#op.downloads.some((_, index) => this.#op.downloadBytes(live, index) > 0);

@@ -39,6 +39,8 @@ export interface HostOp {
   readonly downloadBytes: (live: LiveCounts, index: number) => number;
   /** Tensors that `run` uploads. */
   readonly uploads: readonly Tensor[];
+  /** False in steps that do without it: nothing is copied or run, and launches around it share a submit. */
+  readonly isNeeded: (live: LiveCounts) => boolean;
   /** True where later commands need not wait for `run`; failures still surface. */
   readonly detached: boolean;
   readonly run: (io: HostOpIo) => Promise<void>;

@@ -1,7 +1,7 @@
 /** The counts of one step that launches and kernels read; a list is recorded once and replayed with any counts. */
 import type { Tensor } from "./tensor.ts";
 
-/** The fields of shaders/lib/live.wgsl, in its order. All are u32. */
+/** The fields of shaders/lib/live.wgsl, in its order, then some that only the host reads. All are u32. */
 export interface LiveCounts {
   /** Tokens of this step; rows of every activation that are live. */
   readonly numTokens: number;
@@ -20,6 +20,11 @@ export interface LiveCounts {
   readonly numPenalized: number;
   readonly numFiltered: number;
   readonly numWide: number;
+  /** Entries of the table of logit biases and bans. */
+  readonly numBiased: number;
+  /** Host only: sampled rows with a mask; that report log-probabilities. */
+  readonly numMasked: number;
+  readonly numLogprobRows: number;
 }
 
 /** Bytes of `struct Live`: twelve u32. */
@@ -39,7 +44,7 @@ export function packLiveCounts(live: LiveCounts): Uint32Array<ArrayBuffer> {
     live.numPenalized,
     live.numFiltered,
     live.numWide,
-    0,
+    live.numBiased,
   ]);
 }
 
@@ -57,6 +62,9 @@ export function liveRows(numTokens: number, more: Partial<LiveCounts> = {}): Liv
     numPenalized: 0,
     numFiltered: 0,
     numWide: 0,
+    numBiased: 0,
+    numMasked: 0,
+    numLogprobRows: 0,
     ...more,
   };
 }

@@ -12,7 +12,7 @@ export type TapSink = (name: string, tensor: Tensor, bytes: Uint8Array) => void;
 
 /** Fields of a HostOp that have a default. */
 export type HostOpSpec = Pick<HostOp, "label" | "run"> &
-  Partial<Pick<HostOp, "downloads" | "downloadBytes" | "uploads" | "detached">>;
+  Partial<Pick<HostOp, "downloads" | "downloadBytes" | "uploads" | "isNeeded" | "detached">>;
 
 /** One recording for one device. `forward` code appends to it and never awaits. */
 export class Recorder {
@@ -57,6 +57,7 @@ export class Recorder {
           return tensor === undefined ? 0 : liveBytes(tensor, live.numTokens);
         }),
       uploads: spec.uploads ?? [],
+      isNeeded: spec.isNeeded ?? (() => true),
       detached: spec.detached ?? false,
     });
   }

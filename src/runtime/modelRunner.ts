@@ -225,6 +225,9 @@ export class ModelRunner {
       numPenalized: 0,
       numFiltered: 0,
       numWide: 0,
+      numBiased: 0,
+      numMasked: 0,
+      numLogprobRows: 0,
       ...sampling,
     };
   }

@@ -1,6 +1,6 @@
 /**
- * Records sampling on the ranks of the last stage: penalties on this rank's slice of the vocabulary,
- * its best candidates, the pick on one rank, and the tokens' way to everyone.
+ * Records sampling on the ranks of the last stage: biases, masks and penalties on this rank's slice of
+ * the vocabulary, its best candidates, the pick on one rank, and the tokens' way to everyone.
  */
 import type { Range } from "../../models/weights/weightSource.ts";
 import { sizeOf } from "../../models/weights/weightSource.ts";
@@ -18,8 +18,10 @@ import {
   tokenCounts,
 } from "../kernels/sampling/penalties.ts";
 import { pickToken, sampleFull, sampleLocal } from "../kernels/sampling/pickToken.ts";
-import { packSamplingRow } from "../kernels/sampling/samplingRow.ts";
+import { packSamplingRow, type SamplingRow } from "../kernels/sampling/samplingRow.ts";
 import { FullRowExchange } from "./fullRowExchange.ts";
+import { LogitEdits } from "./logitEdits.ts";
+import { LogprobExchange } from "./logprobExchange.ts";
 import type { RankSpec } from "./rankSpec.ts";
 import { isGreedy, mayNeedWide, needsFilter, needsPenalties } from "./samplingParams.ts";
 import type { StepBuffers } from "./stepInputs.ts";
@@ -37,6 +39,8 @@ export class Sampler {
   readonly #vocabSize: number;
   readonly #counts: Tensor; // [maxNumSeqs, vocab of this rank] u32
   readonly #penaltyParts: Tensor; // [maxNumSeqs, 4] u32
+  readonly #edits: LogitEdits;
+  readonly #logprobs: LogprobExchange;
   readonly #device: Device;
 
   constructor(
@@ -56,14 +60,17 @@ export class Sampler {
     this.#counts = device.empty([run.maxNumSeqs, sizeOf(vocab)], "u32", "token counts");
     const shape = [run.maxNumSeqs, PENALTY_PART_WORDS];
     this.#penaltyParts = device.empty(shape, "u32", "penalty parts");
+    this.#edits = new LogitEdits(device, vocab, this.#vocabSize, run.maxNumSeqs);
+    this.#logprobs = new LogprobExchange(tp, PICKING_RANK);
   }
 
   /** Writes the step's sampling rows; returns the counts that its launches depend on. */
   fill(plan: StepPlan, buffers: StepBuffers): Partial<LiveCounts> {
     const rows = buffers.field("samplingRows");
     const sampled = plan.sequences.filter(({ samples }) => samples);
+    const edits = this.#edits.fill(sampled);
     for (const [index, sequence] of sampled.entries()) {
-      packSamplingRow(rows, index, samplingRow(sequence));
+      packSamplingRow(rows, index, samplingRow(sequence, edits.maskRows[index]));
     }
     const count = (test: (sampling: ScheduledSequence["sampling"]) => boolean): number =>
       sampled.filter(({ sampling }) => test(sampling)).length;
@@ -71,6 +78,8 @@ export class Sampler {
       numPenalized: this.#writePenaltyParts(plan),
       numFiltered: count(needsFilter),
       numWide: count(mayNeedWide),
+      numLogprobRows: this.#logprobs.fill(sampled),
+      ...edits.live,
     };
   }
 
@@ -88,6 +97,8 @@ export class Sampler {
   /** logits: [maxSamples, vocab of this rank] */
   sample(rec: Recorder, buffers: StepBuffers, logits: Tensor): void {
     const { samplingRows } = buffers;
+    this.#logprobs.record(rec, logits);
+    this.#edits.record(rec, samplingRows, logits);
     applyPenalties(rec, { samplingRows, counts: this.#counts, logits });
     const [maxSamples = 0] = logits.shape;
     const sampledIds = rec.alloc("sampled ids", [maxSamples], "u32");
@@ -135,7 +146,7 @@ export class Sampler {
         const sampled = io.download(0).then((mapped) => {
           return new Uint32Array(mapped.slice().buffer, 0, io.live.numSamples);
         });
-        return this.#tokens.publish(sampled);
+        return this.#tokens.publish(sampled, this.#logprobs.take());
       },
     });
   }
@@ -171,7 +182,7 @@ export class Sampler {
   }
 }
 
-function samplingRow(sequence: ScheduledSequence): Parameters<typeof packSamplingRow>[2] {
+function samplingRow(sequence: ScheduledSequence, maskRow: number | undefined): SamplingRow {
   const { slot, samplePosition, sampling } = sequence;
   return {
     ...sampling,
@@ -181,5 +192,6 @@ function samplingRow(sequence: ScheduledSequence): Parameters<typeof packSamplin
     hasPenalties: needsPenalties(sampling),
     isFiltered: needsFilter(sampling),
     isWide: mayNeedWide(sampling),
+    maskRow,
   };
 }

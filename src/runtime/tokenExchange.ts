@@ -6,6 +6,7 @@
 import type { HostCommunicator } from "../collectives/hostCommunicator.ts";
 import { CollectiveError } from "../common/errors.ts";
 import type { Device, Tensor } from "../device/device.ts";
+import type { LogprobsOf } from "./logprobExchange.ts";
 import type { StepOutput, StepPlan } from "./stepPlan.ts";
 
 interface Pending {
@@ -63,14 +64,18 @@ export class TokenExchange {
    * as plans are replayed; their tokens reach the host in any order (a step without samples has none to
    * wait for), and go on in the order of plans.
    */
-  async publish(sampled: Promise<Uint32Array<ArrayBuffer>>): Promise<void> {
+  async publish(
+    sampled: Promise<Uint32Array<ArrayBuffer>>,
+    logprobsOf?: LogprobsOf,
+  ): Promise<void> {
     sampled.catch(() => undefined); // reported once it is this plan's turn
     const next = this.#pending.shift();
     if (next === undefined) throw new CollectiveError("tokens: sampled without a plan");
     await this.#inOrder(async () => {
       const tokenIds = await sampled;
       if (tokenIds.length > 0) await this.#world.broadcast(tokenIds, this.#root);
-      next.resolve({ stepIndex: next.plan.stepIndex, tokenIds: [...tokenIds] });
+      const logprobs = logprobsOf === undefined ? {} : { logprobs: logprobsOf(tokenIds) };
+      next.resolve({ stepIndex: next.plan.stepIndex, tokenIds: [...tokenIds], ...logprobs });
     });
   }
 

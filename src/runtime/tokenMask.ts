@@ -24,6 +24,26 @@ export function tokenMaskOf(tokenIds: Iterable<number>, vocabSize: number): Toke
   return mask;
 }
 
+/** Every token. */
+export function fullTokenMask(vocabSize: number): TokenMask {
+  return emptyTokenMask(vocabSize).fill(0xffff_ffff);
+}
+
+/** Takes tokens out of a mask, in place. */
+export function forbidTokens(mask: TokenMask, tokenIds: Iterable<number>): void {
+  for (const id of tokenIds) mask[id >>> 5] = (mask[id >>> 5] ?? 0) & ~(1 << (id & 31));
+}
+
+/** The mask of tokens begin to end - 1 as a mask of its own: bit 0 is token `begin`. */
+export function sliceTokenMask(mask: TokenMask, begin: number, end: number): TokenMask {
+  const [firstWord, shift] = [begin >>> 5, begin & 31];
+  return emptyTokenMask(end - begin).map((_, i) => {
+    const low = (mask[firstWord + i] ?? 0) >>> shift;
+    const high = shift === 0 ? 0 : (mask[firstWord + i + 1] ?? 0) << (32 - shift);
+    return low | high;
+  });
+}
+
 /** The mask lets this token through. */
 export function allowsToken(mask: TokenMask, tokenId: number): boolean {
   return (((mask[tokenId >>> 5] ?? 0) >>> (tokenId & 31)) & 1) === 1;

@@ -14,6 +14,9 @@ import type { DeviceOpener, OpenOptions } from "../../src/device/opener.ts";
 setFlagsFromString("--expose-gc");
 const collectGarbage = runInNewContext("gc") as () => void;
 
+/** Devices kept; those of larger layouts are opened and closed each time, for the same reason. */
+const MAX_FREE = 12;
+
 interface Seat {
   readonly index: number;
   /** "rank 3": the same rank of the next layout wants much the same pipelines. */
@@ -41,7 +44,9 @@ export class DevicePool implements DeviceOpener {
     }
     const { gpu, info, shaders } = await this.#opener.open(options);
     const device: PooledDevice = new PooledDevice(gpu, info, shaders, () => {
+      if (this.#free.length >= MAX_FREE) return false;
       this.#free.push({ index, label, device });
+      return true;
     });
     return device;
   }
@@ -49,11 +54,15 @@ export class DevicePool implements DeviceOpener {
 
 class PooledDevice extends Device {
   readonly #buffers: GPUBuffer[] = [];
-  readonly #giveBack: () => void;
+  readonly #listeners: ((error: Error) => void)[] = [];
+  readonly #giveBack: () => boolean;
 
-  constructor(...[gpu, info, shaders, giveBack]: [...DeviceParts, () => void]) {
+  constructor(...[gpu, info, shaders, giveBack]: [...DeviceParts, () => boolean]) {
     super(gpu, info, shaders);
     this.#giveBack = giveBack;
+    super.onFailure((error) => {
+      for (const listener of this.#listeners) listener(error);
+    });
     const createBuffer = gpu.createBuffer.bind(gpu);
     const keep = (descriptor: GPUBufferDescriptor): GPUBuffer => {
       const buffer = createBuffer(descriptor);
@@ -61,6 +70,11 @@ class PooledDevice extends Device {
       return buffer;
     };
     Object.defineProperty(gpu, "createBuffer", { value: keep });
+  }
+
+  /** Forgotten when the device is given back, as listeners hold on to a whole executor. */
+  override onFailure(listener: (error: Error) => void): void {
+    this.#listeners.push(listener);
   }
 
   /** Waits, frees the memory and gives the device back; a device that failed is not used again. */
@@ -74,8 +88,9 @@ class PooledDevice extends Device {
       return;
     }
     for (const buffer of this.#buffers.splice(0)) buffer.destroy();
+    this.#listeners.length = 0;
     collectGarbage();
-    this.#giveBack();
+    if (!this.#giveBack()) await super.destroy();
   }
 }
 

@@ -2,7 +2,7 @@
  * How one sampled row is described to the GPU: a row of `samplingRows`, u32 [maxSamples, 12].
  *
  * Order of what happens to the logits, as in vLLM (v1/sample/sampler.py, ops/topk_topp_sampler.py):
- * penalties; greedy rows take the largest (the lowest token id on a tie); else temperature, min-p,
+ * masks, bans and biases; penalties; greedy rows take the largest (the lowest token id on a tie); else temperature, min-p,
  * top-k, then top-p over the distribution that min-p and top-k leave, renormalised; then a draw.
  * One difference: of tokens that tie at the k-th place, vLLM keeps all, Tandem the lowest ids.
  */
@@ -26,7 +26,8 @@ export const samplingRowField = {
   repetitionPenalty: 8, // f32; 1 = off
   presencePenalty: 9, // f32; 0 = off
   frequencyPenalty: 10, // f32; 0 = off
-  reserved: 11, // for masks and biases of logits
+  /** 0 = none; else 1 + the row's row of `masks`. */
+  mask: 11,
 } as const;
 
 /** Bits of the flags field. */
@@ -56,6 +57,8 @@ export interface SamplingRow {
   readonly repetitionPenalty: number;
   readonly presencePenalty: number;
   readonly frequencyPenalty: number;
+  /** Which row of `masks` says what may be sampled; all tokens may where there is none. */
+  readonly maskRow?: number | undefined;
 }
 
 const float = new Float32Array(1);
@@ -90,7 +93,7 @@ export function packSamplingRow(rows: Uint32Array, index: number, row: SamplingR
       bitsOf(row.repetitionPenalty),
       bitsOf(row.presencePenalty),
       bitsOf(row.frequencyPenalty),
-      0,
+      row.maskRow === undefined ? 0 : row.maskRow + 1,
     ],
     index * SAMPLING_ROW_WORDS,
   );

@@ -1,8 +1,8 @@
 /** Ways to have all ranks of a world in the test's own thread. */
 import { HostCommunicator } from "../../../src/collectives/hostCommunicator.ts";
 import { worldGroup } from "../../../src/collectives/processGroup.ts";
+import { connectRank } from "../../../src/collectives/transport/connectNode.ts";
 import { LoopbackHub } from "../../../src/collectives/transport/loopback.ts";
-import { RouterTransport } from "../../../src/collectives/transport/router.ts";
 import {
   attachSharedMemory,
   createSharedMemory,
@@ -52,27 +52,18 @@ export async function tcpWorld(
 
 /** Ranks 0, 2, 4, … live in one process and 1, 3, 5, … in another: shared memory within, TCP across. */
 export async function routedWorld(worldSize: number): Promise<Transport[]> {
+  const processes = ranksOf(worldSize).map((rank) => rank % 2);
   const memories = [smallSlots(worldSize), smallSlots(worldSize)];
-  const nearOf = (rank: number): number[] =>
-    ranksOf(worldSize).filter((other) => other % 2 === rank % 2);
-  const hosts = ranksOf(worldSize).map((rank) => rank % 2);
-  const near = ranksOf(worldSize).map((rank) => {
-    const memory = memories[rank % 2] ?? smallSlots(worldSize);
-    return attachSharedMemory(memory, rank, { sliceMs: SLICE_MS });
-  });
-  const far = await tcpWorld(worldSize, (rank) => {
-    const local = near[rank];
-    const peers = ranksOf(worldSize).filter((other) => !nearOf(rank).includes(other));
-    if (local === undefined) return { peers, hosts };
-    const onAbort = (cause: Parameters<Transport["abort"]>[0]): void => {
-      local.abort(cause);
-    };
-    return { peers, hosts, control: local.control, onAbort };
-  });
-  return near.map((local, rank) => {
-    const remote = far[rank];
-    return remote === undefined ? local : new RouterTransport(local, remote, nearOf(rank));
-  });
+  const listeners = await Promise.all(processes.map(() => TcpListener.listen({ token: TOKEN })));
+  const addresses = listeners.map(({ port }) => ({ host: "127.0.0.1", port }));
+  return Promise.all(
+    listeners.map((listener, rank) => {
+      const memory = memories[rank % 2] ?? smallSlots(worldSize);
+      const tcp = { addresses, hosts: processes, sliceMs: SLICE_MS };
+      const attach = { sliceMs: SLICE_MS };
+      return connectRank({ rank, processes, memory, listener, tcp, attach });
+    }),
+  );
 }
 
 /** Worlds that are there at once. */

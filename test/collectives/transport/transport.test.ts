@@ -1,11 +1,12 @@
 import { expect, test } from "vitest";
+import { connectRank } from "../../../src/collectives/transport/connectNode.ts";
 import { LoopbackHub } from "../../../src/collectives/transport/loopback.ts";
 import {
   attachSharedMemory,
   createSharedMemory,
 } from "../../../src/collectives/transport/sharedMemory.ts";
 import { deadlineGuard } from "../../../src/collectives/watchdog/operationGuard.ts";
-import { WORLDS } from "../support/worlds.ts";
+import { closeAll, routedWorld, WORLDS } from "../support/worlds.ts";
 import { transportSuite } from "./transport.suite.ts";
 
 for (const [name, makeWorld] of Object.entries(WORLDS)) transportSuite(name, makeWorld);
@@ -46,4 +47,29 @@ test("sharedMemory refuses a rank outside the world", () => {
   expect(() => attachSharedMemory(createSharedMemory(2), 2)).toThrow(
     "expected a rank below 2, got 2",
   );
+});
+
+test("ranks of one process need no port, others need memory or a port, and are told which", async () => {
+  const memory = createSharedMemory(2);
+  const processes = [0, 0];
+  const [a, b] = await Promise.all([0, 1].map((rank) => connectRank({ rank, processes, memory })));
+  expect([a?.kind, b?.kind]).toEqual(["sharedMemory", "sharedMemory"]);
+  a?.close();
+  b?.close();
+  await expect(connectRank({ rank: 0, processes })).rejects.toThrow(
+    "rank 0: expected shared memory for 2 ranks, got none",
+  );
+  await expect(connectRank({ rank: 1, processes: [0, 1] })).rejects.toThrow(
+    "rank 1: expected an open port and addresses for ranks 0 in other processes, got none",
+  );
+});
+
+test("a routed world says how each group's bytes move", async () => {
+  const transports = await routedWorld(4);
+  const [first] = transports;
+  expect(first?.kind).toBe("tcp");
+  expect(first?.kindAmong?.([0, 2])).toBe("sharedMemory");
+  expect(first?.kindAmong?.([0, 1])).toBe("tcp");
+  expect(first?.hosts).toEqual([0, 1, 0, 1]);
+  closeAll(transports);
 });

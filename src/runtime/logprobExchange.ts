@@ -1,0 +1,93 @@
+/**
+ * Log-probabilities of sampled tokens. Only steps with rows that ask for them pay, and the step waits:
+ * each rank maps its logits of all samples, 4 bytes x numSamples x its vocabulary, sends the rows that
+ * ask to the picking rank, and that one takes 2 passes over each whole row in f64, about a millisecond a
+ * row of 128k tokens.
+ */
+import type { Communicator } from "../collectives/communicator.ts";
+import type { Tensor } from "../device/device.ts";
+import type { HostOpIo } from "../device/launch.ts";
+import { liveBytes } from "../device/liveCounts.ts";
+import type { Recorder } from "../device/recorder.ts";
+import { type LogprobRow, logprobRow, tokenLogprobs } from "./logprobs.ts";
+import type { ScheduledSequence, TokenLogprobs } from "./stepPlan.ts";
+
+/** Logprobs of the step's samples once their tokens are known; null for rows that ask for none. */
+export type LogprobsOf = (tokenIds: Uint32Array) => (TokenLogprobs | null)[];
+
+export class LogprobExchange {
+  readonly #tp: Communicator;
+  readonly #root: number; // the tp rank that picks
+  #wanted: readonly (number | undefined)[] = []; // numLogprobs by sample of the step under way
+  #rows = new Map<number, LogprobRow>(); // by sample, on the picking rank
+
+  constructor(tp: Communicator, root: number) {
+    this.#tp = tp;
+    this.#root = root;
+  }
+
+  /** Notes what the samples of a step ask for; returns how many do. */
+  fill(sampled: readonly Pick<ScheduledSequence, "numLogprobs">[]): number {
+    this.#wanted = sampled.map(({ numLogprobs }) => numLogprobs);
+    return this.#asking().length;
+  }
+
+  /** Records the way of raw logits [maxSamples, vocab of this rank] to the picking rank. */
+  record(rec: Recorder, logits: Tensor): void {
+    rec.hostOp({
+      label: "raw logits",
+      downloads: [logits],
+      downloadBytes: (live) => liveBytes(logits, live.numSamples),
+      isNeeded: (live) => live.numLogprobRows > 0,
+      run: (io) => this.#collect(io, liveBytes(logits, 1)),
+    });
+  }
+
+  /** For the step whose launches were submitted last; undefined if none of its samples asks. */
+  take(): LogprobsOf | undefined {
+    if (this.#asking().length === 0) return undefined;
+    const rows = this.#rows;
+    return (tokenIds) =>
+      Array.from(tokenIds, (tokenId, sample) => {
+        const row = rows.get(sample);
+        return row === undefined ? null : tokenLogprobs(row, tokenId);
+      });
+  }
+
+  #asking(): number[] {
+    return this.#wanted.flatMap((count, sample) => (count === undefined ? [] : [sample]));
+  }
+
+  async #collect(io: HostOpIo, rowBytes: number): Promise<void> {
+    const asking = this.#asking();
+    const mapped = await io.download(0);
+    const slices = new Uint8Array(asking.length * rowBytes);
+    for (const [i, sample] of asking.entries()) {
+      slices.set(mapped.subarray(sample * rowBytes, (sample + 1) * rowBytes), i * rowBytes);
+    }
+    const isAlone = this.#tp.worldSize === 1;
+    const parts = isAlone ? [slices] : await this.#tp.gatherBytes(slices, this.#root);
+    if (parts === undefined) return;
+    this.#rows = new Map(
+      asking.map((sample, i) => {
+        const logits = wholeRow(parts, i, asking.length);
+        return [sample, logprobRow(logits, this.#wanted[sample] ?? 0)];
+      }),
+    );
+  }
+}
+
+/** Each part holds a rank's slice of every row; slices lie side by side in a whole row. */
+function wholeRow(parts: readonly Uint8Array[], row: number, numRows: number): Float32Array {
+  const slices = parts.map((part) => {
+    const sliceBytes = part.byteLength / numRows;
+    return part.subarray(row * sliceBytes, (row + 1) * sliceBytes);
+  });
+  const bytes = new Uint8Array(slices.reduce((sum, { byteLength }) => sum + byteLength, 0));
+  let column = 0;
+  for (const slice of slices) {
+    bytes.set(slice, column);
+    column += slice.byteLength;
+  }
+  return new Float32Array(bytes.buffer);
+}
