@@ -1,5 +1,12 @@
 /** f32 views and sums over bytes that a transport lends. */
+import { createSimdAdd } from "./simdSum.ts";
 import type { Chunk } from "./transport/transport.ts";
+
+/** Scratch memory of this thread and nothing else: no rank's state. */
+const simdAdd = createSimdAdd();
+
+/** Below it the copies into the module's memory cost more than they save. */
+const SIMD_LENGTH = 512;
 
 /** The bytes of a typed array, not copied. */
 export function bytesOfArray(array: ArrayBufferView): Uint8Array {
@@ -28,15 +35,24 @@ export class Accumulator {
   };
 }
 
-/** target[begin + i] += part[i], each sum rounded to f32 (adding in f64 and rounding once is the same). */
+/** target[begin + i] += part[i], each sum rounded to f32. */
 export function addInto(target: Float32Array, begin: number, part: Float32Array): void {
-  for (let i = 0; i < part.length; i++) {
-    target[begin + i] = (target[begin + i] ?? 0) + (part[i] ?? 0);
-  }
+  addTo(target, target, begin, part);
 }
 
 /** target[begin + i] = base[begin + i] + part[i], for sums whose terms are still lent out. */
 export function addTo(
+  target: Float32Array,
+  base: Float32Array,
+  begin: number,
+  part: Float32Array,
+): void {
+  if (part.length >= SIMD_LENGTH && simdAdd !== undefined) simdAdd(target, base, begin, part);
+  else addPlain(target, base, begin, part);
+}
+
+/** Without SIMD; adding in f64 and rounding once gives the same bits as adding in f32. */
+export function addPlain(
   target: Float32Array,
   base: Float32Array,
   begin: number,

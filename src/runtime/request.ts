@@ -117,6 +117,7 @@ export function createRequest(draft: RequestDraft, limits: ExecutorLimits): Requ
   const wanted = [...eosTokenIds, ...sampling.stopTokenIds];
   const stopTokenIds = new Set(wanted.filter((id) => id < limits.vocabSize));
   checkBiasedIds(sampling, limits.vocabSize);
+  checkPromptLogprobs(sampling, limits);
   const { priority = 0, leaderId = null, allowedTokens = null } = draft;
   checkPriority(priority);
   const settled = { requestId, promptTokenIds, sampling, maxTokens, stopTokenIds };
@@ -143,6 +144,19 @@ function checkBiasedIds({ logitBias }: SamplingParams, vocabSize: number): void 
   if (wild === undefined) return;
   const expected = `ids from 0 to ${vocabSize - 1} (vocabSize ${vocabSize})`;
   throw new UsageError({ what: "logitBias", expected, got: wild });
+}
+
+function checkPromptLogprobs(
+  { promptLogprobs }: SamplingParams,
+  { givesPromptLogprobs = true }: ExecutorLimits,
+): void {
+  if (promptLogprobs === null || givesPromptLogprobs) return;
+  throw new UsageError({
+    what: "promptLogprobs",
+    expected: "none: log-probabilities of prompt tokens are not computed yet",
+    got: promptLogprobs,
+    remedy: "leave it out; `logprobs` reports those of completion tokens",
+  });
 }
 
 function checkPriority(priority: number): void {

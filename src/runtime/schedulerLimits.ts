@@ -41,7 +41,9 @@ export function resolveSchedulerOptions(
 
 /** Throws a UsageError unless every limit is a whole number of at least 1 and the budget holds one token a sequence. */
 export function checkLimits(limits: ExecutorLimits): void {
-  for (const [name, value] of Object.entries(limits) as [string, number][]) checkCount(name, value);
+  for (const [name, value] of Object.entries(limits) as [string, number | boolean][]) {
+    if (typeof value === "number") checkCount(name, value);
+  }
   const { maxNumSeqs, maxNumBatchedTokens } = limits;
   if (maxNumBatchedTokens < maxNumSeqs) {
     throw new UsageError({

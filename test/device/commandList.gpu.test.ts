@@ -4,7 +4,7 @@ import { liveRows } from "../../src/device/liveCounts.ts";
 import type { Recorder } from "../../src/device/recorder.ts";
 import { rmsNorm } from "../../src/kernels/rmsNorm.ts";
 import { rmsNormOracle } from "../oracles/rmsNorm.ts";
-import { expectClose, randomF32, test } from "../support/gpu.ts";
+import { expectClose, openTestDevice, randomF32, test } from "../support/gpu.ts";
 
 const HIDDEN = 32;
 const CAPACITY = 8;
@@ -75,6 +75,25 @@ test("a steady-state replay creates no buffer, bind group or pipeline", async ({
   });
   expect(device.pipelines.numPipelines).toBe(before.pipelines);
   list.destroy();
+});
+
+test("warming up dispatches each pipeline once for the device, and writes nothing", async () => {
+  const device = await openTestDevice(); // its own, so that no other test has run the kernel
+  const x = device.upload(randomF32(CAPACITY * HIDDEN, 9), [CAPACITY, HIDDEN]);
+  const out = device.upload(new Float32Array(CAPACITY * HIDDEN).fill(-7), [CAPACITY, HIDDEN]);
+  const record = (): Recorder =>
+    device.record((rec) => {
+      normTwice(rec, x, device.upload(randomF32(HIDDEN, 10), [HIDDEN]), out);
+    });
+  const warmed: string[] = [];
+  for (const recorder of [record(), record()]) {
+    const list = await device.finish(recorder);
+    await list.warmUp((label) => warmed.push(label));
+    list.destroy();
+  }
+  expect(warmed).toEqual(["rms_norm"]); // two launches in each of two lists
+  expect([...(await device.read(out))].every((value) => value === -7)).toBe(true);
+  await device.destroy();
 });
 
 test("a host operation downloads, uploads, and later launches see it", async ({ device }) => {

@@ -1,108 +1,15 @@
 import fc from "fast-check";
 import { expect } from "vitest";
-import { liveRows } from "../../src/device/liveCounts.ts";
 import type { Device, Tensor } from "../../src/device/device.ts";
-import { attention, type AttentionArgs, buildPrefillTiles } from "../../src/kernels/attention.ts";
-import { attentionOracle } from "../oracles/attention.ts";
-import { pagedCase, type PagedShape, type StepSequence } from "./pagedCase.ts";
+import { attention } from "../../src/kernels/attention.ts";
+import { type Case, runStep } from "./attentionStep.ts";
+import { liveRows } from "../../src/device/liveCounts.ts";
 import { expectClose, test } from "../support/gpu.ts";
 
-interface Case extends PagedShape {
-  readonly sequences: readonly StepSequence[];
-  readonly slidingWindow: number;
-  readonly splitBlocks: number;
-  readonly seed: number;
-  readonly tuning: "software" | "hardware"; // matrices have a test of their own
-}
-
-const GUARD = 12345;
-const SPARE_ROWS = 3; // capacity past the live rows
 const tolerance = { rtol: 2e-5, atol: 4e-6 };
 
-function device32(device: Device, values: readonly number[], shape: number[]): Tensor {
-  const padded = new Uint32Array(shape.reduce((a, b) => a * b, 1));
-  padded.set(values);
-  return device.upload(padded, shape, "u32");
-}
-
-/** Runs one step; returns the live rows of `out` after checking that nothing else changed. */
-async function run(
-  device: Device,
-  c: Case,
-  scale = 1 / Math.sqrt(c.headDim),
-): Promise<{ got: Float32Array; want: Float64Array }> {
-  const { numHeads, numKvHeads, headDim, blockSize, kvDType, slidingWindow } = c;
-  const step = pagedCase(c, c.sequences, c.seed);
-  const numTokens = step.positions.length;
-  const capacity = numTokens + SPARE_ROWS;
-  const width = numHeads * headDim;
-  const q = new Float32Array(capacity * width).fill(Number.NaN);
-  q.set(step.q);
-  const maxBlocks = Math.max(...step.blocks.map((ids) => ids.length)) + 1;
-  const tables = step.blocks.flatMap((ids) => [
-    ...ids,
-    ...Array<number>(maxBlocks - ids.length).fill(0),
-  ]);
-  const cacheShape = [step.numBlocks, blockSize, numKvHeads, headDim];
-  const tiles = buildPrefillTiles(step.chunks);
-  const splitSize = c.splitBlocks * blockSize;
-  const maxContextLength = Math.max(...step.positions) + 1;
-  const numSplits = Math.ceil(maxContextLength / splitSize);
-  const out = device.upload(new Float32Array(capacity * width + 64).fill(GUARD), [
-    capacity * width + 64,
-  ]);
-  const args: AttentionArgs = {
-    q: device.upload(q, [capacity, width]),
-    keyCache: device.upload(step.keyBits, cacheShape, kvDType),
-    valueCache: device.upload(step.valueBits, cacheShape, kvDType),
-    kvDType,
-    positions: device32(device, step.positions, [capacity]),
-    sequenceIndex: device32(device, step.sequenceIndex, [capacity]),
-    blockTables: device32(device, tables, [step.blocks.length, maxBlocks]),
-    prefillTiles: device32(device, [...tiles], [tiles.length / 4 + 1, 4]),
-    out: out.view([capacity, width]),
-    scale,
-    slidingWindow,
-    numHeads,
-    numKvHeads,
-    headDim,
-    blockSize,
-    maxSplits: numSplits,
-    tuning: c.tuning,
-  };
-  const dirty = {
-    q: device.upload(q.fill(Number.NaN), [capacity, width]),
-    positions: device32(device, Array<number>(capacity).fill(maxContextLength - 1), [capacity]),
-    out: device.empty([capacity, width]),
-  };
-  await device.run(
-    (rec) => {
-      attention(rec, { ...args, ...dirty }); // leaves NaN in the scratch, also where a split is empty
-      attention(rec, args);
-    },
-    liveRows(numTokens, {
-      numDecodeTokens: step.numDecodeTokens,
-      numPrefillTiles: tiles.length / 4,
-      splitSize,
-      numSplits,
-      maxContextLength,
-    }),
-  );
-  const written = await device.read(out);
-  expect(written.subarray(numTokens * width).every((x) => x === GUARD)).toBe(true);
-  const want = attentionOracle({
-    ...args,
-    q: step.q,
-    keyCache: step.keys,
-    valueCache: step.values,
-    positions: step.positions,
-    blocksOfToken: (token) => step.blocks[step.sequenceIndex[token] ?? 0] ?? [],
-  });
-  return { got: written.subarray(0, numTokens * width), want };
-}
-
 async function check(device: Device, c: Case): Promise<void> {
-  const { got, want } = await run(device, c);
+  const { got, want } = await runStep(device, c);
   expectClose(got, want, tolerance);
 }
 
@@ -202,8 +109,8 @@ test("two runs give the same bits", async ({ device }) => {
     { numCached: 200, numTokens: 1 },
     { numCached: 20, numTokens: 40 },
   ];
-  const first = await run(device, { ...base, sequences });
-  const second = await run(device, { ...base, sequences });
+  const first = await runStep(device, { ...base, sequences });
+  const second = await runStep(device, { ...base, sequences });
   expect(first.got).toEqual(second.got);
 });
 
@@ -213,7 +120,7 @@ test("scores far apart neither overflow nor vanish", async ({ device }) => {
     { numCached: 0, numTokens: 40 },
   ];
   for (const tuning of tunings) {
-    const { got, want } = await run(device, { ...base, tuning, sequences }, 40);
+    const { got, want } = await runStep(device, { ...base, tuning, sequences }, 40);
     expectClose(got, want, { rtol: 1e-3, atol: 1e-3 }); // e^score is off by score's own rounding
   }
 });

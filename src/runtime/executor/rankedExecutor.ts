@@ -49,7 +49,8 @@ export class RankedExecutor implements Executor {
       await allOrFirstFailure(ranks, (rank) => rank.start(numBlocks));
       const { maxNumSeqs, maxNumBatchedTokens, blockSize, maxModelLen, maxInFlight } = run;
       const sizes = { maxNumSeqs, maxNumBatchedTokens, blockSize, maxModelLen, maxInFlight };
-      const limits = { ...sizes, numBlocks, vocabSize, ppSize: run.ppSize };
+      const { ppSize } = run;
+      const limits = { ...sizes, numBlocks, vocabSize, ppSize, givesPromptLogprobs: false };
       return new RankedExecutor(ranks, run, limits, reports);
     } catch (error) {
       await Promise.allSettled(ranks.map((rank) => rank.shutdown()));

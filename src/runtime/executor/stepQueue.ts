@@ -4,18 +4,57 @@
  * length and its text as UTF-8.
  */
 import { WorkerError } from "../../common/errors.ts";
-import { roundUp } from "../../common/math.ts";
+import { ceilDiv, roundUp } from "../../common/math.ts";
+import { maxLogitBiases, maxLogprobs } from "../completionParams.ts";
+import type { RunSpec } from "../rankSpec.ts";
 
 /** Words before the ring: bytes written, bytes read (both wrap at 2^32), closed. */
 const HEADER_WORDS = 3;
 const [WRITTEN, READ, CLOSED] = [0, 1, 2];
 /** A plan of 8,192 prompt tokens takes about 56 KB. A power of two, so that wrapped counts stay right. */
-const DEFAULT_CAPACITY_BYTES = 1 << 20;
+const MIN_CAPACITY_BYTES = 1 << 20;
+/** Above this, the count of waiting bytes would need a 33rd bit. */
+const MAX_CAPACITY_BYTES = 2 ** 31;
+
+/** JSON of a number and its comma: token ids and block ids have at most 7 digits. */
+const NUMBER_BYTES = 8;
+/** JSON of a sequence's other fields: names, positions, sampling parameters. */
+const SEQUENCE_BYTES = 1024;
+/** JSON of a [tokenId, number] pair: of a logit bias, or of a log-probability with its 17 digits. */
+const PAIR_BYTES = 40;
+
+/** What bounds the size of a plan. */
+export type PlanSizes = Pick<
+  RunSpec,
+  "maxInFlight" | "maxNumSeqs" | "maxNumBatchedTokens" | "maxModelLen" | "blockSize"
+>;
+
+/** Bytes of a queue that holds maxInFlight plans of the largest kind. Memory is used only as far as it is filled. */
+export function planQueueBytes(sizes: PlanSizes, vocabSize: number): number {
+  const { maxInFlight, maxNumSeqs, maxNumBatchedTokens, maxModelLen, blockSize } = sizes;
+  const maskBytes = vocabSize / 6; // base64 of one bit a token
+  const biasBytes = Math.min(maxLogitBiases, vocabSize) * PAIR_BYTES;
+  const blockTableBytes = ceilDiv(maxModelLen, blockSize) * NUMBER_BYTES;
+  const sequenceBytes = SEQUENCE_BYTES + maskBytes + biasBytes + blockTableBytes;
+  const plan = maxNumSeqs * sequenceBytes + maxNumBatchedTokens * NUMBER_BYTES;
+  const cachedTokens = maxNumSeqs * maxModelLen * NUMBER_BYTES; // once each: with a first part
+  return capacityFor(maxInFlight * plan + cachedTokens);
+}
+
+/** Bytes of a queue that holds maxInFlight outputs with the most log-probabilities. */
+export function outputQueueBytes({ maxInFlight, maxNumSeqs }: PlanSizes): number {
+  return capacityFor(maxInFlight * maxNumSeqs * (maxLogprobs + 2) * PAIR_BYTES);
+}
+
+function capacityFor(sizeBytes: number): number {
+  const needed = 2 ** Math.ceil(Math.log2(sizeBytes));
+  return Math.min(Math.max(needed, MIN_CAPACITY_BYTES), MAX_CAPACITY_BYTES);
+}
 
 /** The shared memory of a queue; structured clone keeps it shared. */
 export type StepQueueMemory = SharedArrayBuffer;
 
-export function createStepQueue(capacityBytes = DEFAULT_CAPACITY_BYTES): StepQueueMemory {
+export function createStepQueue(capacityBytes = MIN_CAPACITY_BYTES): StepQueueMemory {
   return new SharedArrayBuffer(HEADER_WORDS * 4 + capacityBytes);
 }
 

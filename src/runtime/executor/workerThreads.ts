@@ -21,7 +21,13 @@ import {
   type StepMessage,
   unsettle,
 } from "./rankMessages.ts";
-import { createStepQueue, StepQueue } from "./stepQueue.ts";
+import {
+  createStepQueue,
+  outputQueueBytes,
+  planQueueBytes,
+  StepQueue,
+  type StepQueueMemory,
+} from "./stepQueue.ts";
 
 /** How long a thread may take to free its device before it is left behind. */
 const EXIT_TIMEOUT_MS = 5_000;
@@ -48,10 +54,10 @@ class ThreadRank implements RankHandle {
   readonly #api: Comlink.Remote<SettledApi>;
   readonly #exited: Promise<void>;
   readonly #onProgress: (event: LoadProgressEvent) => void;
-  readonly #plansMemory = createStepQueue();
-  readonly #outputsMemory = createStepQueue();
-  readonly #plans = new StepQueue(this.#plansMemory);
-  readonly #outputs = new StepQueue(this.#outputsMemory);
+  readonly #plansMemory: StepQueueMemory;
+  readonly #outputsMemory: StepQueueMemory;
+  readonly #plans: StepQueue;
+  readonly #outputs: StepQueue;
   readonly #pending = new Map<number, PendingStep>();
   readonly #listeners: ((error: Error) => void)[] = [];
   #failure: Error | undefined;
@@ -66,6 +72,11 @@ class ThreadRank implements RankHandle {
   ) {
     this.rank = spec.rank;
     this.#spec = spec;
+    const { run, model } = spec;
+    this.#plansMemory = createStepQueue(planQueueBytes(run, model.config.vocabSize));
+    this.#outputsMemory = createStepQueue(outputQueueBytes(run));
+    this.#plans = new StepQueue(this.#plansMemory);
+    this.#outputs = new StepQueue(this.#outputsMemory);
     this.#transport = transport;
     this.#onProgress = onProgress ?? (() => undefined);
     this.#died = new Promise((_resolve, reject) => (this.#death = reject));
@@ -132,31 +143,17 @@ class ThreadRank implements RankHandle {
     this.#isStopping = true;
     this.#plans.close();
     this.#outputs.close();
-    const isDrained = await this.#drain();
-    this.#api[Comlink.releaseProxy]();
-    if (!isDrained) {
-      // Ending it with a map pending would abort the process, and the cause would not be told.
-      this.#thread.unref();
-      return;
-    }
-    await this.#thread.terminate(); // the device is gone, so no map is pending
-    await this.#exited;
+    const drained = Promise.race([this.#api.shutdown(), this.#exited]).catch(() => undefined);
+    const ended = drained.then(() => this.#end()); // the device is gone, so no map is pending
+    // Ending a thread that has a map pending would abort the process, and the cause would not be told:
+    // one that does not answer is left behind until it does, and keeps nothing alive.
+    if (!(await isSettledWithin(ended, EXIT_TIMEOUT_MS))) this.#thread.unref();
   }
 
-  /** False if the thread neither frees its device nor dies in time. */
-  async #drain(): Promise<boolean> {
-    let timer: NodeJS.Timeout | undefined;
-    const timeout = new Promise<boolean>((resolve) => {
-      timer = setTimeout(resolve, EXIT_TIMEOUT_MS, false);
-    });
-    const drained = this.#api.shutdown().then(
-      () => true,
-      () => true,
-    );
-    const exited = this.#exited.then(() => true);
-    const isDrained = await Promise.race([drained, exited, timeout]);
-    clearTimeout(timer);
-    return isDrained;
+  async #end(): Promise<void> {
+    this.#api[Comlink.releaseProxy]();
+    await this.#thread.terminate();
+    await this.#exited;
   }
 
   onFailure(listener: (error: Error) => void): void {
@@ -203,4 +200,14 @@ class ThreadRank implements RankHandle {
     this.#pending.clear();
     for (const listener of this.#listeners) listener(error);
   }
+}
+
+async function isSettledWithin(work: Promise<void>, timeoutMs: number): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const timeout = new Promise<boolean>((resolve) => {
+    timer = setTimeout(resolve, timeoutMs, false);
+  });
+  const isSettled = await Promise.race([work.then(() => true), timeout]);
+  clearTimeout(timer);
+  return isSettled;
 }
