@@ -2,17 +2,11 @@
 import type { Communicator } from "../src/collectives/communicator.ts";
 import type { Tensor } from "../src/device/device.ts";
 import { embedding } from "../src/kernels/embedding.ts";
-import { gatherRows } from "../src/kernels/gatherRows.ts";
 import type { LinearWeight } from "../src/kernels/linear.ts";
-import { addPartials } from "../src/kernels/sumResidualNorm.ts";
 import type { ForwardContext, WeightStore } from "./layers/context.ts";
-import {
-  type DecoderLayer,
-  type PendingSum,
-  ResidualNorm,
-  residualTap,
-} from "./layers/decoderLayer.ts";
+import type { DecoderLayer } from "./layers/decoderLayer.ts";
 import { ColumnParallelLinear } from "./layers/linear.ts";
+import { ResidualNorm, ResidualStream, residualTap } from "./layers/residual.ts";
 import type { Range } from "./weights/weightSource.ts";
 
 /** This rank's place in the pipeline. */
@@ -60,14 +54,13 @@ export class Decoder {
 
   /** Records one pass. The last stage returns logits [rows, vocab of this rank]; others send on. */
   forward(context: ForwardContext, logitRows: LogitRows): Tensor | undefined {
-    const residual = this.#start(context);
-    let pending: PendingSum | undefined;
-    for (const layer of this.#parts.layers) pending = layer.forward(context, residual, pending);
-    if (this.#stage.vocabShard === undefined) {
-      this.#sendOn(context, residual, pending);
-      return undefined;
-    }
-    return this.#logits(context, residual, pending, logitRows);
+    const residual = new ResidualStream(this.#start(context));
+    for (const layer of this.#parts.layers) layer.forward(context, residual);
+    if (this.#stage.vocabShard !== undefined) return this.#logits(context, residual, logitRows);
+    // Only the f32 residual travels between stages, from tp rank r to tp rank r.
+    const { pp } = this.#stage;
+    pp.send(context.rec, "residual", residual.whole(context), pp.rank + 1);
+    return undefined;
   }
 
   #start({ rec, inputs, capacity }: ForwardContext): Tensor {
@@ -85,39 +78,21 @@ export class Decoder {
     return residual;
   }
 
-  /** Only the f32 residual travels between stages, from tp rank r to tp rank r. */
-  #sendOn({ rec }: ForwardContext, residual: Tensor, pending: PendingSum | undefined): void {
-    if (pending !== undefined) {
-      addPartials(rec, { partials: pending.sum, residual });
-      rec.tap(residualTap(pending.producer), residual);
-    }
-    this.#stage.pp.send(rec, "residual", residual, this.#stage.pp.rank + 1);
-  }
-
-  #logits(
-    context: ForwardContext,
-    residual: Tensor,
-    pending: PendingSum | undefined,
-    rows: LogitRows,
-  ): Tensor | undefined {
+  #logits(context: ForwardContext, residual: ResidualStream, rows: LogitRows): Tensor | undefined {
     const { rec, inputs, capacity } = context;
     if (this.#finalNorm === undefined || this.#lmHead === undefined) return undefined;
     const numVocab = this.#lmHead.weight.outFeatures;
-    const normed = this.#finalNorm.forward(context, residual, pending);
-    if (rows === "tokens") {
+    if (rows === "tokens" || capacity === 1) {
       const logits = rec.alloc("logits", [capacity, numVocab]);
-      this.#lmHead.forward(context, normed, logits, "tokens");
-      rec.tap("logits", logits);
+      // One row is its own sample: no gather where a step has one token.
+      this.#lmHead.forward(context, this.#finalNorm.forward(context, residual), logits, rows);
+      residual.whole(context); // and its tap
+      if (rows === "tokens") rec.tap("logits", logits);
       return logits;
     }
     const [maxSamples = 0] = inputs.sampleRows.shape;
     const numRows = Math.min(capacity, maxSamples);
-    // The row of a step of one token is its own sample; of more tokens, one may be the sample.
-    const isAlone = capacity === 1;
-    const selected = isAlone
-      ? normed
-      : rec.alloc("sampled rows", [numRows, this.#parts.hiddenSize]);
-    if (!isAlone) gatherRows(rec, { x: normed, indices: inputs.sampleRows, out: selected });
+    const selected = this.#finalNorm.forwardRows(context, residual, inputs.sampleRows, numRows);
     const logits = rec.alloc("logits", [numRows, numVocab]);
     this.#lmHead.forward(context, selected, logits, "samples");
     return logits;

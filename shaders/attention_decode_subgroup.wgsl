@@ -2,156 +2,217 @@
 //
 // OCTS neighbouring lanes hold a key, eight elements each, so that a workgroup reads whole rows of
 // the cache and every lane has work from the first LANES / OCTS positions on. They add up their
-// dot products by shuffles. Each such part keeps a softmax of its own over every PARTS-th position;
-// the parts are merged at the end. The keys and values of the next turn are on their way meanwhile.
+// dot products by shuffles; scores, not bytes, are what takes its time. Each such part keeps a softmax of its own over every PARTS-th position;
+// the parts are merged at the end. Other workgroups hide the latency of its loads: loading a turn
+// ahead was slower.
+// Drivers keep arrays in memory where they do not unroll the loops over them, so there are none: the
+// heads are one vector, and a part takes four positions a turn, by name.
 //
 // Shapes, dispatch   as attention_decode
 // Accuracy  f32 online softmax; rtol 2e-5, atol 2e-6 against test/oracles/attention.ts
 // Source    Dao et al. 2023, Flash-Decoding
 // Prelude   const QUADS = head_dim / 4, GROUP = num_heads / num_kv_heads, HEADS = query heads a
-//           workgroup, TILES = ceil(GROUP / HEADS), LANES (a multiple of the subgroup size and of
-//           QUADS / 2), SUBGROUPS = subgroups of a workgroup at most
-// Includes  lib/live.wgsl, lib/kv_oct_f32.wgsl or lib/kv_oct_f16.wgsl, lib/paged_kv.wgsl
-// Needs     QUADS / 2 a power of two, no larger than a subgroup
+//           workgroup (1 to 4), TILES = ceil(GROUP / HEADS), LANES (a multiple of the subgroup size
+//           and of QUADS / 2), SUBGROUPS = subgroups of a workgroup at most
+// Includes  lib/live.wgsl, lib/heads_one.wgsl or lib/heads_many.wgsl, lib/kv_oct_f32.wgsl or
+//           lib/kv_oct_f16.wgsl, lib/paged_kv.wgsl
+// Needs     QUADS / 2 a power of two from 4 up, no larger than a subgroup
 const OCTS = QUADS / 2u;
 const PARTS = LANES / OCTS;
-const TURN = 4u;       // positions of a part between two updates of its softmax
-const FLOOR = -1e20;   // below every score and far above NO_KEY: weights of masked keys are 0
+const TURN = 4u * PARTS; // positions between two updates of the softmax
+const FLOOR = -1e20;     // below every score and far above NO_KEY: weights of masked keys are 0
 const LN_2 = 0.6931471805599453;
 
 struct Params {
   num_heads: u32, num_kv_heads: u32, max_blocks: u32, sliding_window: u32, scale: f32, num_quads: u32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> q: array<vec4f>;
+@group(0) @binding(1) var<storage, read> q: array<f32>;
 @group(0) @binding(2) var<storage, read> key_cache: array<KvOct>;
 @group(0) @binding(3) var<storage, read> value_cache: array<KvOct>;
 @group(0) @binding(4) var<storage, read> positions: array<u32>;
 @group(0) @binding(5) var<storage, read> sequence_index: array<u32>;
 @group(0) @binding(6) var<storage, read> block_tables: array<u32>;
-@group(0) @binding(7) var<storage, read_write> partials: array<vec4f>;
-@group(0) @binding(8) var<storage, read_write> out: array<vec4f>;
+@group(0) @binding(7) var<storage, read_write> partials: array<f32>;
+@group(0) @binding(8) var<storage, read_write> out: array<f32>;
 
-var<workgroup> subgroup_values: array<vec4f, SUBGROUPS * HEADS * QUADS>;
-var<workgroup> subgroup_stats: array<vec2f, SUBGROUPS * HEADS>; // top, sum
+var<workgroup> subgroup_values: array<Heads, SUBGROUPS * QUADS * 4u>;
+var<workgroup> subgroup_tops: array<Heads, SUBGROUPS>;
+var<workgroup> subgroup_sums: array<Heads, SUBGROUPS>;
 
 // What a workgroup works on; the same in all its lanes.
 struct Task {
   token: u32, split: u32, sequence: u32, kv_head: u32, first_head: u32, num_heads: u32, begin: u32, end: u32,
 }
 
-// A lane's eight elements of the keys and values of TURN positions.
-struct Turn { keys: array<KvOct, TURN>, values: array<KvOct, TURN> }
+// A lane's eight elements of the queries, or of the weighted values, of all heads.
+struct Octs { a: Heads, b: Heads, c: Heads, d: Heads, e: Heads, f: Heads, g: Heads, h: Heads }
 
-fn load_turn(task: Task, first: u32, oct: u32) -> Turn {
-  var turn: Turn;
-  var places: array<u32, TURN>;
-  for (var i = 0u; i < TURN; i++) { // past the end: the last key again, masked below
-    let position = min(first + i * PARTS, task.end - 1u);
-    places[i] = kv_row(task.sequence, position, task.kv_head) / 2u + oct;
-  }
-  for (var i = 0u; i < TURN; i++) { turn.keys[i] = load_key(places[i]); }
-  for (var i = 0u; i < TURN; i++) { turn.values[i] = load_value(places[i]); }
-  return turn;
+// A lane's elements of the keys and values of four positions, PARTS apart.
+struct Turn {
+  key_a: KvOct, key_b: KvOct, key_c: KvOct, key_d: KvOct,
+  value_a: KvOct, value_b: KvOct, value_c: KvOct, value_d: KvOct,
 }
 
-// A lane's part of the softmax and of the weighted values: two quads a head.
-struct Sums { tops: array<f32, HEADS>, sums: array<f32, HEADS>, values: array<vec4f, 2 * HEADS> }
+// `sum` is of the positions that this lane scored: a quarter of its part's.
+struct Softmax { top: Heads, sum: Heads, values: Octs }
+
+fn load_query(task: Task, element: u32) -> Heads {
+  var query = Heads();
+  for (var head = 0u; head < HEADS; head++) { // a short last tile repeats a head
+    let row = task.token * params.num_heads + task.first_head + min(head, task.num_heads - 1u);
+    query = with_head(query, head, q[row * QUADS * 4u + element] * (params.scale / LN_2));
+  }
+  return query;
+}
+
+fn load_queries(task: Task, oct: u32) -> Octs {
+  let at = oct * 8u;
+  return Octs(
+    load_query(task, at), load_query(task, at + 1u), load_query(task, at + 2u), load_query(task, at + 3u),
+    load_query(task, at + 4u), load_query(task, at + 5u), load_query(task, at + 6u), load_query(task, at + 7u));
+}
+
+// Past the end: the last key again, masked below.
+fn place_of(task: Task, position: u32, oct: u32) -> u32 {
+  return kv_row(task.sequence, min(position, task.end - 1u), task.kv_head) / 2u + oct;
+}
+
+fn load_turn(task: Task, first: u32, oct: u32) -> Turn {
+  let a = place_of(task, first, oct);
+  let b = place_of(task, first + PARTS, oct);
+  let c = place_of(task, first + 2u * PARTS, oct);
+  let d = place_of(task, first + 3u * PARTS, oct);
+  return Turn(
+    load_key(a), load_key(b), load_key(c), load_key(d),
+    load_value(a), load_value(b), load_value(c), load_value(d));
+}
+
+// A lane's share of a score.
+fn dot_octs(queries: Octs, key: KvOct) -> Heads {
+  let low = low_quad(key);
+  let high = high_quad(key);
+  return queries.a * low.x + queries.b * low.y + queries.c * low.z + queries.d * low.w
+    + queries.e * high.x + queries.f * high.y + queries.g * high.z + queries.h * high.w;
+}
+
+// The shares of four positions, added over the OCTS lanes of a key. Each lane gets one of the sums,
+// that of position_of(sub_lane): lanes that hand on half of what they hold add less than all adding all.
+fn add_shares(a: Heads, b: Heads, c: Heads, d: Heads, sub_lane: u32) -> Heads {
+  let is_odd = (sub_lane & 1u) != 0u;
+  let is_upper = (sub_lane & 2u) != 0u;
+  let ac = select(a, c, is_odd) + subgroupShuffleXor(select(c, a, is_odd), 1u);
+  let bd = select(b, d, is_odd) + subgroupShuffleXor(select(d, b, is_odd), 1u);
+  var sum = select(ac, bd, is_upper) + subgroupShuffleXor(select(bd, ac, is_upper), 2u);
+  if (OCTS > 4u) { sum += subgroupShuffleXor(sum, 4u); }
+  if (OCTS > 8u) { sum += subgroupShuffleXor(sum, 8u); }
+  if (OCTS > 16u) { sum += subgroupShuffleXor(sum, 16u); }
+  return sum;
+}
+
+// Which of a turn's four positions a lane scores.
+fn position_of(sub_lane: u32) -> u32 { return (sub_lane & 1u) * 2u + ((sub_lane & 2u) >> 1u); }
+
+fn scale_octs(octs: Octs, by: Heads) -> Octs {
+  return Octs(
+    octs.a * by, octs.b * by, octs.c * by, octs.d * by, octs.e * by, octs.f * by, octs.g * by, octs.h * by);
+}
+
+fn add_value(sums: Octs, value: KvOct, weight: Heads) -> Octs {
+  let low = low_quad(value);
+  let high = high_quad(value);
+  return Octs(
+    sums.a + low.x * weight, sums.b + low.y * weight, sums.c + low.z * weight, sums.d + low.w * weight,
+    sums.e + high.x * weight, sums.f + high.y * weight, sums.g + high.z * weight, sums.h + high.w * weight);
+}
 
 // Adds the positions first, first + PARTS, ... of a part.
 fn add_turn(
-  before: Sums, turn: Turn, queries: array<vec4f, 2 * HEADS>, first: u32, end: u32,
-) -> Sums {
-  var state = before;
-  var scores: array<f32, TURN * HEADS>;
-  for (var i = 0u; i < TURN; i++) {
-    let low = low_quad(turn.keys[i]);
-    let high = high_quad(turn.keys[i]);
-    for (var head = 0u; head < HEADS; head++) {
-      scores[i * HEADS + head] = dot(queries[2u * head], low) + dot(queries[2u * head + 1u], high);
-    }
-  }
-  for (var step = 1u; step < OCTS; step *= 2u) {
-    for (var i = 0u; i < TURN * HEADS; i++) { scores[i] += subgroupShuffleXor(scores[i], step); }
-  }
-  for (var head = 0u; head < HEADS; head++) {
-    var top = state.tops[head];
-    for (var i = 0u; i < TURN; i++) {
-      if (first + i * PARTS >= end) { scores[i * HEADS + head] = NO_KEY; }
-      top = max(top, scores[i * HEADS + head]);
-    }
-    let shrink = exp2(state.tops[head] - top);
-    state.tops[head] = top;
-    state.sums[head] *= shrink;
-    state.values[2u * head] *= shrink;
-    state.values[2u * head + 1u] *= shrink;
-    for (var i = 0u; i < TURN; i++) {
-      scores[i * HEADS + head] = exp2(scores[i * HEADS + head] - top);
-      state.sums[head] += scores[i * HEADS + head];
-    }
-  }
-  for (var i = 0u; i < TURN; i++) {
-    let low = low_quad(turn.values[i]);
-    let high = high_quad(turn.values[i]);
-    for (var head = 0u; head < HEADS; head++) {
-      state.values[2u * head] += scores[i * HEADS + head] * low;
-      state.values[2u * head + 1u] += scores[i * HEADS + head] * high;
-    }
-  }
-  return state;
+  before: Softmax, turn: Turn, queries: Octs, first: u32, end: u32, sub_lane: u32,
+) -> Softmax {
+  var score = add_shares(
+    dot_octs(queries, turn.key_a), dot_octs(queries, turn.key_b),
+    dot_octs(queries, turn.key_c), dot_octs(queries, turn.key_d), sub_lane);
+  score = select(Heads(NO_KEY), score, first + position_of(sub_lane) * PARTS < end);
+  var top = max(score, subgroupShuffleXor(score, 1u));
+  top = max(before.top, max(top, subgroupShuffleXor(top, 2u)));
+  let shrink = exp2(before.top - top);
+  let weight = exp2(score - top);
+  let base = sub_lane & ~3u; // of the lanes that scored positions a, c, b and d
+  var values = scale_octs(before.values, shrink);
+  values = add_value(values, turn.value_a, subgroupShuffle(weight, base));
+  values = add_value(values, turn.value_b, subgroupShuffle(weight, base + 2u));
+  values = add_value(values, turn.value_c, subgroupShuffle(weight, base + 1u));
+  values = add_value(values, turn.value_d, subgroupShuffle(weight, base + 3u));
+  return Softmax(top, before.sum * shrink + weight, values);
+}
+
+fn add_shuffled(octs: Octs, step: u32) -> Octs {
+  return Octs(
+    octs.a + subgroupShuffleXor(octs.a, step), octs.b + subgroupShuffleXor(octs.b, step),
+    octs.c + subgroupShuffleXor(octs.c, step), octs.d + subgroupShuffleXor(octs.d, step),
+    octs.e + subgroupShuffleXor(octs.e, step), octs.f + subgroupShuffleXor(octs.f, step),
+    octs.g + subgroupShuffleXor(octs.g, step), octs.h + subgroupShuffleXor(octs.h, step));
 }
 
 // The parts of each subgroup into one, in workgroup memory.
-fn merge_subgroup(state: Sums, subgroup: u32, sub_lane: u32, subgroup_size: u32) {
-  for (var head = 0u; head < HEADS; head++) {
-    let top = subgroupMax(state.tops[head]);
-    let shrink = exp2(state.tops[head] - top);
-    var sum = state.sums[head] * shrink;
-    var low = state.values[2u * head] * shrink;
-    var high = state.values[2u * head + 1u] * shrink;
-    for (var step = OCTS; step < subgroup_size; step *= 2u) {
-      sum += subgroupShuffleXor(sum, step);
-      low += subgroupShuffleXor(low, step);
-      high += subgroupShuffleXor(high, step);
-    }
-    if (sub_lane < OCTS) {
-      let at = (subgroup * HEADS + head) * QUADS + 2u * sub_lane;
-      subgroup_values[at] = low;
-      subgroup_values[at + 1u] = high;
-    }
-    if (sub_lane == 0u) { subgroup_stats[subgroup * HEADS + head] = vec2f(top, sum); }
+fn merge_subgroup(state: Softmax, subgroup: u32, sub_lane: u32, subgroup_size: u32) {
+  let top = subgroupMax(state.top);
+  let shrink = exp2(state.top - top);
+  var sum = state.sum * shrink;
+  sum += subgroupShuffleXor(sum, 1u);
+  sum += subgroupShuffleXor(sum, 2u);
+  var values = scale_octs(state.values, shrink);
+  for (var step = OCTS; step < subgroup_size; step *= 2u) {
+    sum += subgroupShuffleXor(sum, step);
+    values = add_shuffled(values, step);
+  }
+  if (sub_lane < OCTS) {
+    let at = subgroup * QUADS * 4u + sub_lane * 8u;
+    subgroup_values[at] = values.a;
+    subgroup_values[at + 1u] = values.b;
+    subgroup_values[at + 2u] = values.c;
+    subgroup_values[at + 3u] = values.d;
+    subgroup_values[at + 4u] = values.e;
+    subgroup_values[at + 5u] = values.f;
+    subgroup_values[at + 6u] = values.g;
+    subgroup_values[at + 7u] = values.h;
+  }
+  if (sub_lane == 0u) {
+    subgroup_tops[subgroup] = top;
+    subgroup_sums[subgroup] = sum;
   }
 }
 
-// The subgroups into the result: a lane a quad of a head.
-fn write_results(task: Task, num_subgroups: u32, lane: u32) {
-  for (var i = lane; i < task.num_heads * QUADS; i += LANES) {
-    let head = i / QUADS;
-    var top = FLOOR;
-    for (var other = 0u; other < num_subgroups; other++) {
-      top = max(top, subgroup_stats[other * HEADS + head].x);
-    }
-    var sum = 0.0;
-    var value = vec4f();
-    for (var other = 0u; other < num_subgroups; other++) {
-      let stats = subgroup_stats[other * HEADS + head];
-      let shrink = exp2(stats.x - top);
-      sum += stats.y * shrink;
-      value += subgroup_values[(other * HEADS + head) * QUADS + i % QUADS] * shrink;
-    }
+// The subgroups into one element of the result, for all heads.
+fn write_element(task: Task, num_subgroups: u32, element: u32) {
+  var top = subgroup_tops[0];
+  for (var other = 1u; other < num_subgroups; other++) { top = max(top, subgroup_tops[other]); }
+  var sum = Heads();
+  var value = Heads();
+  for (var other = 0u; other < num_subgroups; other++) {
+    let shrink = exp2(subgroup_tops[other] - top);
+    sum += subgroup_sums[other] * shrink;
+    value += subgroup_values[other * QUADS * 4u + element] * shrink;
+  }
+  for (var head = 0u; head < task.num_heads; head++) {
     if (live.num_splits == 1u) {
-      out[(task.token * params.num_heads + task.first_head + head) * QUADS + i % QUADS] = value / sum;
-    } else {
-      let row = partial_row(task, head);
-      partials[row + i % QUADS] = value;
-      if (i % QUADS == 0u) { partials[row + QUADS] = vec4f(top * LN_2, sum, 0.0, 0.0); }
+      let row = task.token * params.num_heads + task.first_head + head;
+      out[row * QUADS * 4u + element] = head_at(value, head) / head_at(sum, head);
+      continue;
+    }
+    let row = partial_row(task, head);
+    partials[row + element] = head_at(value, head);
+    if (element == 0u) {
+      partials[row + QUADS * 4u] = head_at(top, head) * LN_2;
+      partials[row + QUADS * 4u + 1u] = head_at(sum, head);
     }
   }
 }
 
 fn partial_row(task: Task, head: u32) -> u32 {
   let row = (task.token * live.num_splits + task.split) * params.num_heads + task.first_head + head;
-  return row * (QUADS + 1u);
+  return row * (QUADS + 1u) * 4u;
 }
 
 fn task_of(group: vec3u) -> Task {
@@ -176,29 +237,22 @@ fn main(
   let lane = subgroup * subgroup_size + sub_lane;
   if (task.begin >= task.end) {
     for (var head = lane; head < task.num_heads; head += LANES) {
-      partials[partial_row(task, head) + QUADS] = vec4f(NO_KEY, 0.0, 0.0, 0.0);
+      partials[partial_row(task, head) + QUADS * 4u] = NO_KEY;
+      partials[partial_row(task, head) + QUADS * 4u + 1u] = 0.0;
     }
     return;
   }
   let oct = lane % OCTS;
-  var queries: array<vec4f, 2 * HEADS>;
-  for (var head = 0u; head < HEADS; head++) { // a short last tile repeats a head
-    let row = task.token * params.num_heads + task.first_head + min(head, task.num_heads - 1u);
-    queries[2u * head] = q[row * QUADS + 2u * oct] * (params.scale / LN_2);
-    queries[2u * head + 1u] = q[row * QUADS + 2u * oct + 1u] * (params.scale / LN_2);
-  }
-  var state: Sums;
-  for (var head = 0u; head < HEADS; head++) { state.tops[head] = FLOOR; }
   var first = task.begin + lane / OCTS;
-  var turn = load_turn(task, first, oct);
-  for (var base = task.begin; base < task.end; base += PARTS * TURN) {
-    var next = turn;
-    if (base + PARTS * TURN < task.end) { next = load_turn(task, first + PARTS * TURN, oct); }
-    state = add_turn(state, turn, queries, first, task.end);
-    turn = next;
-    first += PARTS * TURN;
+  let queries = load_queries(task, oct);
+  var state = Softmax(Heads(FLOOR), Heads(), Octs());
+  for (var base = task.begin; base < task.end; base += TURN) {
+    state = add_turn(state, load_turn(task, first, oct), queries, first, task.end, sub_lane);
+    first += TURN;
   }
   merge_subgroup(state, subgroup, sub_lane, subgroup_size);
   workgroupBarrier();
-  write_results(task, LANES / subgroup_size, lane);
+  for (var element = lane; element < QUADS * 4u; element += LANES) {
+    write_element(task, LANES / subgroup_size, element);
+  }
 }

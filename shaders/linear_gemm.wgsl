@@ -6,7 +6,8 @@
 //           tokens); 256 lanes, each 4 tokens by 4 rows
 // Memory    16 KiB of workgroup memory, the least that WebGPU guarantees
 // Accuracy  f32 sums; rtol and atol 1e-5 against test/oracles/linear.ts
-// Includes  lib/live.wgsl, lib/linear_io.wgsl, lib/weights_*.wgsl, lib/silu.wgsl
+// Includes  lib/live.wgsl, lib/silu.wgsl, lib/linear_io.wgsl, lib/linear_common.wgsl,
+//           lib/linear_store.wgsl, lib/weights_*.wgsl
 const TILE = 64u;        // tokens, and rows of w
 const TILE_CHUNKS = 4u;  // of 8 elements along in
 const ROW_VECS = 8u;     // vec4f of a row of a tile

@@ -10,7 +10,8 @@
 //           tile is on its way to registers while this one is multiplied
 // Accuracy  f16 products (weights of other dtypes are rounded to f16), f32 sums; see
 //           test/kernels/linearMatrix.gpu.test.ts
-// Includes  lib/live.wgsl, lib/silu.wgsl, lib/linear_io.wgsl, lib/halves_*.wgsl
+// Includes  lib/live.wgsl, lib/silu.wgsl, lib/linear_io.wgsl, lib/linear_common.wgsl,
+//           lib/linear_store.wgsl, lib/halves_*.wgsl
 // Needs     subgroups of 32; matrices of f16, 16 x 16 x 16, with f32 results
 const TILE = 32u; // tokens, and rows
 const SUBGROUPS = 4u;

@@ -1,10 +1,11 @@
 /** Grouped-query attention over this rank's heads, with its paged KV cache. */
 import type { Tensor } from "../../src/device/device.ts";
 import { attention } from "../../src/kernels/attention.ts";
-import { qkNormRope } from "../../src/kernels/qkNormRope.ts";
+import type { LinearInput } from "../../src/kernels/linearFused.ts";
+import { qkvRope } from "../../src/kernels/qkvRope.ts";
 import type { ForwardContext, KvCacheDType, LayerKvCache, WeightStore } from "./context.ts";
-import type { PendingSum } from "./decoderLayer.ts";
 import { ColumnParallelLinear, RowParallelLinear } from "./linear.ts";
+import type { ResidualStream } from "./residual.ts";
 
 /** Sizes of this rank's attention, the same in every layer but for the window. */
 export interface AttentionShape {
@@ -51,25 +52,24 @@ export class Attention {
     this.#slidingWindow = slidingWindow ?? 0;
   }
 
-  /** x: [capacity, hidden] -> [capacity, hidden], to be summed over the group */
-  forward(context: ForwardContext, x: Tensor): PendingSum {
+  /** residual += o_proj(heads(x)); x: [capacity, hidden] */
+  forward(context: ForwardContext, x: LinearInput, residual: ResidualStream): void {
     const { rec, inputs, capacity } = context;
     const { numHeads, numKvHeads, headDim, blockSize, maxSplits, maxNumSeqs } = this.#shape;
     const kvCacheDType = this.#shape.kvCacheDType;
     const { key: keyCache, value: valueCache } = this.#kvCache;
     const { positions, slotMapping, sequenceIndex, blockTables, prefillTiles } = inputs;
 
-    const qkv = rec.alloc("qkv", [capacity, (numHeads + 2 * numKvHeads) * headDim]);
-    this.#qkvProj.forward(context, x, qkv);
-
     const q = rec.alloc("q", [capacity, numHeads * headDim]);
-    qkNormRope(rec, {
-      qkv,
+    qkvRope(rec, {
+      x,
+      weight: this.#qkvProj.weight,
+      bias: this.#qkvProj.bias,
       positions,
       slotMapping,
       ropeTable: this.#ropeTable,
-      ...(this.#qNorm === undefined ? {} : { qNorm: this.#qNorm }),
-      ...(this.#kNorm === undefined ? {} : { kNorm: this.#kNorm }),
+      qNorm: this.#qNorm,
+      kNorm: this.#kNorm,
       eps: this.#shape.rmsNormEps,
       q,
       keyCache,
@@ -101,6 +101,6 @@ export class Attention {
       maxDecodeTokens: Math.min(capacity, maxNumSeqs),
     });
     rec.tap(`${this.#name}.heads`, heads);
-    return { sum: this.#oProj.forward(context, heads), producer: `${this.#name}.o_proj` };
+    residual.add(context, this.#oProj, heads);
   }
 }

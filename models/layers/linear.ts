@@ -2,6 +2,7 @@
 import type { Reduction } from "../../src/collectives/communicator.ts";
 import type { Tensor } from "../../src/device/device.ts";
 import { linear, type LinearWeight } from "../../src/kernels/linear.ts";
+import { linearFrom, type LinearInput, linearOnto } from "../../src/kernels/linearFused.ts";
 import type { ForwardContext, WeightStore } from "./context.ts";
 
 /**
@@ -21,11 +22,11 @@ export class ColumnParallelLinear {
   /** x: [capacity, inFeatures] -> out: [capacity, outFeatures of this rank] */
   forward(
     { rec }: ForwardContext,
-    x: Tensor,
+    x: LinearInput,
     out: Tensor,
     rows: "tokens" | "samples" = "tokens",
   ): void {
-    linear(rec, { x, weight: this.weight, out, rows, ...withBias(this.bias) });
+    linearFrom(rec, { x, weight: this.weight, out, rows, ...withBias(this.bias) });
   }
 }
 
@@ -45,9 +46,9 @@ export class GateUpParallelLinear {
   }
 
   /** x: [capacity, hidden] -> out: [capacity, intermediate of this rank] */
-  forward({ rec }: ForwardContext, x: Tensor, out: Tensor): void {
+  forward({ rec }: ForwardContext, x: LinearInput, out: Tensor): void {
     const { weight, bias } = this;
-    linear(rec, { x, weight, out, rows: "tokens", activation: "swiglu", ...withBias(bias) });
+    linearFrom(rec, { x, weight, out, rows: "tokens", activation: "swiglu", ...withBias(bias) });
   }
 }
 
@@ -59,10 +60,10 @@ export class GateUpParallelLinear {
 export class RowParallelLinear {
   readonly weight: LinearWeight; // [outFeatures, inFeatures of this rank]
   readonly bias: Tensor | undefined; // [outFeatures], on rank 0 only
-  readonly #name: string;
+  readonly name: string;
 
   constructor(name: string, weights: WeightStore) {
-    this.#name = name;
+    this.name = name;
     this.weight = weights.linear(`${name}.weight`);
     this.bias = weights.optionalVector(`${name}.bias`);
   }
@@ -70,9 +71,15 @@ export class RowParallelLinear {
   /** x: [capacity, inFeatures of this rank] -> the sum, deferred: [capacity, outFeatures] */
   forward({ rec, tp, capacity }: ForwardContext, x: Tensor): Reduction {
     const shape = [capacity, this.weight.outFeatures] as const;
-    return tp.allReduce(rec, this.#name, shape, (out) => {
+    return tp.allReduce(rec, this.name, shape, (out) => {
       linear(rec, { x, weight: this.weight, out, rows: "tokens", ...withBias(this.bias) });
     });
+  }
+
+  /** Where this rank has the whole weight: out = residual + Y. residual, out: [capacity, outFeatures] */
+  forwardOnto({ rec }: ForwardContext, x: Tensor, residual: Tensor, out: Tensor): void {
+    const { weight, bias } = this;
+    linearOnto(rec, { x, weight, residual, out, rows: "tokens", ...withBias(bias) });
   }
 }
 

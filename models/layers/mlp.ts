@@ -1,8 +1,8 @@
 /** The SwiGLU feed-forward block: down(silu(gate(x)) * up(x)). */
-import type { Tensor } from "../../src/device/device.ts";
+import type { LinearInput } from "../../src/kernels/linearFused.ts";
 import type { ForwardContext, WeightStore } from "./context.ts";
-import type { PendingSum } from "./decoderLayer.ts";
 import { GateUpParallelLinear, RowParallelLinear } from "./linear.ts";
+import type { ResidualStream } from "./residual.ts";
 
 export class Mlp {
   readonly #name: string;
@@ -15,15 +15,12 @@ export class Mlp {
     this.#downProj = new RowParallelLinear(`${name}.down_proj`, weights);
   }
 
-  /** x: [capacity, hidden] -> [capacity, hidden], to be summed over the group */
-  forward(context: ForwardContext, x: Tensor): PendingSum {
+  /** residual += down(silu(gate(x)) * up(x)); x: [capacity, hidden] */
+  forward(context: ForwardContext, x: LinearInput, residual: ResidualStream): void {
     const { rec, capacity } = context;
     const activation = rec.alloc("activation", [capacity, this.#gateUpProj.intermediateSize]);
     this.#gateUpProj.forward(context, x, activation);
     rec.tap(`${this.#name}.activation`, activation);
-    return {
-      sum: this.#downProj.forward(context, activation),
-      producer: `${this.#name}.down_proj`,
-    };
+    residual.add(context, this.#downProj, activation);
   }
 }

@@ -1,6 +1,5 @@
-// linear_io: what every linear kernel binds, and its epilogues (bias, swiglu).
+// linear_io: what a linear layer by itself binds.
 // A part is a range of the layer's rows that fits one binding.
-// Needs     lib/live.wgsl, lib/silu.wgsl
 
 struct Params {
   num_outputs: u32,      // outputs of this part
@@ -18,20 +17,4 @@ struct Params {
 @group(0) @binding(3) var<storage, read> b: array<f32>;
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;
 
-fn live_rows() -> u32 {
-  return select(live.num_tokens, live.num_samples, params.rows_are_samples != 0u);
-}
-
-fn bias(column: u32) -> f32 {
-  if (params.has_bias == 0u) { return 0.0; }
-  return b[column];
-}
-
-// `up` counts with swiglu only.
-fn store(token: u32, n: u32, sum: f32, up: f32) {
-  if (n >= params.num_outputs) { return; }
-  let column = params.out_offset + n;
-  var value = sum + bias(column);
-  if (params.is_swiglu != 0u) { value = silu(value) * (up + bias(column + params.up_offset)); }
-  y[token * params.out_stride + column] = value;
-}
+fn put(at: u32, value: f32) { y[at] = value; }

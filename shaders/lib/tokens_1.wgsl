@@ -6,7 +6,10 @@ struct Activations { lo: vec4f, hi: vec4f }
 
 fn load_activations(chunk: u32, first_token: u32, last_token: u32, place: Place) -> Activations {
   let at = 2u * (first_token * params.num_chunks + chunk);
-  return Activations(load_x(at, place), load_x(at + 1u, place));
+  return Activations(
+    load_x(at, 0u, load_factor(2u * chunk, place), place),
+    load_x(at + 1u, 0u, load_factor(2u * chunk + 1u, place), place),
+  );
 }
 
 fn multiply(weights: Weights8, xs: Activations) -> Acc {

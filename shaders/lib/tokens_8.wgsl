@@ -5,9 +5,13 @@ const TOKENS = 8u;
 alias Acc = mat2x4f; // one sum a token
 struct Activations { lo0: mat4x4f, hi0: mat4x4f, lo1: mat4x4f, hi1: mat4x4f } // a column a token
 
-fn load_columns(at: vec4u, place: Place) -> mat4x4f {
+// `first` is the workgroup's token in the first column: 0 or 4.
+fn load_columns(at: vec4u, first: u32, factor: Factor, place: Place) -> mat4x4f {
   return mat4x4f(
-    load_x(at.x, place), load_x(at.y, place), load_x(at.z, place), load_x(at.w, place),
+    load_x(at.x, first, factor, place),
+    load_x(at.y, first + 1u, factor, place),
+    load_x(at.z, first + 2u, factor, place),
+    load_x(at.w, first + 3u, factor, place),
   );
 }
 
@@ -16,11 +20,13 @@ fn load_activations(chunk: u32, first_token: u32, last_token: u32, place: Place)
   let tokens1 = min(vec4u(first_token) + vec4u(4, 5, 6, 7), vec4u(last_token));
   let at0 = 2u * (tokens0 * params.num_chunks + chunk);
   let at1 = 2u * (tokens1 * params.num_chunks + chunk);
+  let lo = load_factor(2u * chunk, place);
+  let hi = load_factor(2u * chunk + 1u, place);
   return Activations(
-    load_columns(at0, place),
-    load_columns(at0 + 1u, place),
-    load_columns(at1, place),
-    load_columns(at1 + 1u, place),
+    load_columns(at0, 0u, lo, place),
+    load_columns(at0 + 1u, 0u, hi, place),
+    load_columns(at1, 4u, lo, place),
+    load_columns(at1 + 1u, 4u, hi, place),
   );
 }
 

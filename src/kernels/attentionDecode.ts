@@ -21,11 +21,12 @@ export const attentionDecode: Kernel<PartialsArgs> = defineKernel({
   sources: (args, adapter) => {
     const { kind, headsPerWorkgroup } = decodeVariant(args, adapter);
     const common = ["lib/live.wgsl", "lib/paged_kv.wgsl"];
-    if (kind === "subgroup") {
-      return [...common, `lib/kv_oct_${args.kvDType}.wgsl`, "attention_decode_subgroup.wgsl"];
-    }
     if (kind === "wide") return [...common, `lib/kv_${args.kvDType}.wgsl`, "attention_decode.wgsl"];
     const heads = headsPerWorkgroup === 1 ? "lib/heads_one.wgsl" : "lib/heads_many.wgsl";
+    if (kind === "subgroup") {
+      const octs = `lib/kv_oct_${args.kvDType}.wgsl`;
+      return [...common, heads, octs, "attention_decode_subgroup.wgsl"];
+    }
     const words = `lib/kv_word_${args.kvDType}.wgsl`;
     return [...common, heads, words, "attention_decode_narrow.wgsl"];
   },
@@ -82,10 +83,8 @@ function decodePrelude(args: AttentionArgs, variant: DecodeVariant): string {
     TILES: headTiles,
     LANES: lanes,
   };
-  if (kind === "subgroup") {
-    return `enable subgroups;\n${constants({ ...sizes, SUBGROUPS: variant.maxSubgroups })}`;
-  }
-  const isVector = kind === "narrow" && headsPerWorkgroup > 1;
-  const heads = isVector ? `alias Heads = vec${headsPerWorkgroup}f;\n` : "";
-  return heads + constants({ ...sizes, CHUNK: variant.chunk });
+  if (kind === "wide") return constants({ ...sizes, CHUNK: variant.chunk });
+  const heads = headsPerWorkgroup > 1 ? `alias Heads = vec${headsPerWorkgroup}f;\n` : "";
+  if (kind === "narrow") return heads + constants({ ...sizes, CHUNK: variant.chunk });
+  return `enable subgroups;\n${heads}${constants({ ...sizes, SUBGROUPS: variant.maxSubgroups })}`;
 }

@@ -17,8 +17,14 @@ export const attentionPrefill: Kernel<AttentionArgs> = defineKernel({
   sources: (args, adapter) => {
     const { kind } = prefillVariant(args, adapter);
     if (kind === "matrix") {
-      const caches = `lib/kv_oct_${args.kvDType}.wgsl`;
-      return ["lib/live.wgsl", "lib/paged_kv.wgsl", caches, "attention_prefill_matrix.wgsl"];
+      return [
+        "lib/live.wgsl",
+        "lib/paged_kv.wgsl",
+        `lib/kv_oct_${args.kvDType}.wgsl`,
+        "lib/prefill_units.wgsl",
+        "lib/matrix_pairs.wgsl",
+        "attention_prefill_matrix.wgsl",
+      ];
     }
     const file = kind === "rows" ? "attention_prefill_rows.wgsl" : "attention_prefill.wgsl";
     return ["lib/paged_kv.wgsl", `lib/kv_${args.kvDType}.wgsl`, file];
@@ -48,7 +54,7 @@ function prefillWorkgroups(
 ): WorkgroupCount {
   if (variant.kind !== "matrix") return [numHeads, numPrefillTiles, 1];
   const units = numPrefillTiles * (numHeads / numKvHeads);
-  return [numKvHeads, ceilDiv(units, variant.subgroups * variant.unitsPerSubgroup), 1];
+  return [numKvHeads, ceilDiv(units, variant.subgroups), 1];
 }
 
 function prefillPrelude(args: AttentionArgs, variant: PrefillVariant): string {
@@ -70,8 +76,6 @@ function prefillPrelude(args: AttentionArgs, variant: PrefillVariant): string {
         ...shape,
         HEAD_DIM: args.headDim,
         SUBGROUPS: variant.subgroups,
-        UNITS: variant.unitsPerSubgroup,
-        TILE_K: variant.tileK,
       })}`;
   }
 }

@@ -3,27 +3,23 @@ import type { WeightDType } from "../common/dtype.ts";
 import { ShapeError } from "../common/errors.ts";
 import { ceilDiv } from "../common/math.ts";
 import { type AdapterInfo, expectDType, expectShape, type Tensor } from "../device/device.ts";
-import type { WorkgroupCount } from "../device/launch.ts";
 import type { LiveCounts } from "../device/liveCounts.ts";
 import type { Recorder } from "../device/recorder.ts";
-import { defineKernel, type Kernel, type KernelLaunch, pack, spread, u32 } from "./kernel.ts";
+import { defineKernel, type Kernel, type KernelLaunch, pack, u32 } from "./kernel.ts";
 import {
   hasMatrixKernel,
   linearMatrix,
   MAX_FEW_TOKENS,
   MIN_MATRIX_OUT_BYTES,
 } from "./linearMatrix.ts";
+import { gemvSources, PLAIN_ROWS, type Reach, reachOfGemv } from "./linearGemv.ts";
 import {
   GEMM_TILE,
-  MATRIX_MIN_ROWS,
-  MAX_GEMV_CAPACITY,
-  type GemvVariant,
-  laneGroupsOf,
   type LinearChoice,
   linearVariants,
-  type LinearVariant,
+  MATRIX_MIN_ROWS,
+  MAX_GEMV_CAPACITY,
   needsSubgroups,
-  ROWS_PER_LANE_GROUP,
 } from "./linearVariant.ts";
 
 /** Rows of a weight that fit one binding. */
@@ -93,27 +89,31 @@ export function linear(rec: Recorder, args: LinearArgs): void {
 const launchPart: Kernel<PartArgs> = defineKernel<PartArgs>({
   name: ({ choice: { variant } }) =>
     variant.kind === "gemm" ? "linear_gemm" : `linear_gemv ${variant.tokens}`,
-  sources: ({ part, choice }) => [
-    "lib/live.wgsl",
-    "lib/silu.wgsl",
-    "lib/linear_io.wgsl",
-    `lib/weights_${part.tensor.dtype}.wgsl`,
-    ...variantSources(choice.variant),
-  ],
+  sources: partSources,
   prelude: ({ choice: { variant } }) => (needsSubgroups(variant) ? "enable subgroups;" : ""),
   overrides: ({ choice: { variant } }) =>
     variant.kind === "gemm" ? {} : { WG_SIZE: variant.workgroupSize },
   launch: describeLaunch,
 });
 
-function variantSources(variant: LinearVariant): readonly string[] {
-  if (variant.kind === "gemm") return ["linear_gemm.wgsl"];
+function partSources({ part, choice: { variant } }: PartArgs): readonly string[] {
+  const dtype = part.tensor.dtype as WeightDType;
+  if (variant.kind === "gemv") {
+    return [
+      "lib/linear_io.wgsl",
+      "lib/input_plain.wgsl",
+      ...PLAIN_ROWS,
+      ...gemvSources(variant, dtype),
+    ];
+  }
   return [
-    needsSubgroups(variant) ? "lib/place_subgroup.wgsl" : "lib/place.wgsl",
-    `lib/x_${variant.activations}.wgsl`,
-    `lib/tokens_${variant.tokens}.wgsl`,
-    `lib/row_sum_${variant.rowSum}.wgsl`,
-    "linear_gemv.wgsl",
+    "lib/live.wgsl",
+    "lib/silu.wgsl",
+    "lib/linear_io.wgsl",
+    "lib/linear_common.wgsl",
+    "lib/linear_store.wgsl",
+    `lib/weights_${dtype}.wgsl`,
+    "linear_gemm.wgsl",
   ];
 }
 
@@ -144,31 +144,31 @@ function describeLaunch(args: PartArgs, adapter: AdapterInfo): KernelLaunch {
   };
 }
 
-type Reach = (numLive: number) => WorkgroupCount;
-
-function reachOfGemv(numRows: number, variant: GemvVariant, adapter: AdapterInfo): Reach {
-  const rowsPerWorkgroup = laneGroupsOf(variant) * ROWS_PER_LANE_GROUP;
-  const [x, y] = spread(ceilDiv(numRows, rowsPerWorkgroup), adapter);
-  return (numLive) => [x, y, ceilDiv(numLive, variant.tokens)];
-}
-
 function reachOfGemm(numRows: number): Reach {
   const x = ceilDiv(numRows, GEMM_TILE);
   return (numLive) => [x, ceilDiv(numLive, GEMM_TILE), 1];
 }
 
-function checkLinear({ x, weight, bias, out, activation }: LinearArgs): void {
-  const { outFeatures, inFeatures, parts } = weight;
+/** Throws a ShapeError that names what does not fit. */
+export function checkLinear(args: LinearArgs): void {
+  const { x, weight, out, activation } = args;
+  const { outFeatures } = weight;
   const numOutputs = activation === "swiglu" ? outFeatures / 2 : outFeatures;
   const [capacity = 0, outStride = 0] = out.shape;
-  expectShape("x", x, [capacity, inFeatures]);
-  if (inFeatures % 8 !== 0) {
-    throw new ShapeError(`weight: inFeatures: expected a multiple of 8, got ${inFeatures}`);
-  }
+  expectShape("x", x, [capacity, weight.inFeatures]);
+  checkWeight(args);
   if (out.shape.length !== 2 || outStride < numOutputs) {
     throw new ShapeError(
       `out: expected [capacity, ${numOutputs} or more], got [${out.shape.join(", ")}]`,
     );
+  }
+}
+
+/** Throws a ShapeError unless the weight is whole and the bias fits it. */
+export function checkWeight({ weight, bias, activation }: Omit<LinearArgs, "x" | "out">): void {
+  const { outFeatures, inFeatures, parts } = weight;
+  if (inFeatures % 8 !== 0) {
+    throw new ShapeError(`weight: inFeatures: expected a multiple of 8, got ${inFeatures}`);
   }
   if (bias !== undefined) expectShape("bias", bias, [outFeatures]);
   const total = parts.reduce((sum, part) => sum + checkPart(part, inFeatures, activation), 0);

@@ -24,7 +24,20 @@
  * Workgroups of 8 to 64 lanes differ by less than the noise.
  *
  * Hardware: the lanes of a workgroup read a row side by side, 16 bytes each, four rows at a time.
- * Sizes there follow from the arithmetic beside them and wait to be measured.
+ * NVIDIA H200, Dawn 0.6.2, `disable_robustness` on, one token, bf16; us a launch, each launch
+ * waiting for the one before. Few rows are few workgroups, so they take more lanes each to have as
+ * many bytes in flight; from 4,096 rows on 128 lanes do, and spend less on the row sum.
+ *
+ *   rows x in        256 lanes, 4 rows   128, 4   256, 8   32, 2   32, 1
+ *     3072 x 2048                  6.2      6.5      6.8     7.7     6.9
+ *     2048 x 2048                  5.4      5.8      5.7     7.2     6.3
+ *    16384 x 2048                 19.3     19.1     21.3    18.5    19.4
+ *     2048 x 8192                 11.4     12.9     12.0    19.4    15.3
+ *   128256 x 2048                121      120      124     120     121
+ *     6144 x 4096                 15.5     15.3     17.0    16.5    15.6
+ *     4096 x 4096                 12.0     11.5     11.6    13.4    12.0
+ *    28672 x 4096                 57.1     57.9     59.3    56.7    59.6
+ *     4096 x 14336                32.2     31.0     30.3    37.8    32.9
  */
 import type { WeightDType } from "../common/dtype.ts";
 import type { AdapterInfo } from "../device/device.ts";
@@ -124,23 +137,20 @@ function hardwareChoices(shape: LinearShape, { hasSubgroups }: LinearAdapter): L
     rowSum: hasSubgroups ? "subgroup" : "memory",
     activations: "load",
   } as const;
-  // 8 tokens take 96 registers for sums and activations, and over memory 128 bytes a lane.
+  // 8 tokens take 96 registers for sums and activations. Over memory a lane has 16 bytes a token.
+  const four = { ...shared, tokens: 4, workgroupSize: Math.min(lanes, 128) } as const;
   const eight = { ...shared, tokens: 8, workgroupSize: Math.min(lanes, 64) } as const;
   return [
     { variant: { ...shared, tokens: 1, workgroupSize: lanes }, minRows: 1, maxRows: 1 },
-    { variant: { ...shared, tokens: 4, workgroupSize: lanes }, minRows: 2, maxRows: 4 },
+    { variant: four, minRows: 2, maxRows: 4 },
     { variant: eight, minRows: 5, maxRows: GEMM_MIN_ROWS - 1 },
     { variant: { kind: "gemm" }, minRows: GEMM_MIN_ROWS, maxRows: Infinity },
   ];
 }
 
-/**
- * Lanes that read four rows side by side. Bytes in flight decide: an H200 needs some 3.5 MB (4.5
- * TB/s x 0.7 us), and a lane has 64. 2,048 rows are 512 workgroups, so they take 128 lanes (4 MB);
- * with more rows than that, fewer lanes with more chunks each spend less on the row sum.
- */
+/** Lanes that read four rows side by side: by the table above, and no more than a row has chunks. */
 function hardwareLanes({ outFeatures, inFeatures }: LinearShape): number {
-  const chunksPerLane = outFeatures > 16_384 ? 4 : 2;
-  const lanes = 2 ** Math.floor(Math.log2(inFeatures / 8 / chunksPerLane));
-  return Math.min(128, Math.max(32, lanes));
+  const wanted = outFeatures < 4096 ? 256 : 128;
+  const chunks = 2 ** Math.floor(Math.log2(inFeatures / 8));
+  return Math.min(wanted, Math.max(32, chunks));
 }

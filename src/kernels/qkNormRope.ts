@@ -49,7 +49,14 @@ export const qkNormRope: Kernel<QkNormRopeArgs> = defineKernel({
 });
 
 function checkShapes(args: QkNormRopeArgs): void {
-  const { qkv, ropeTable, qNorm, kNorm, keyCache, kvDType } = args;
+  checkHeads(args);
+  const [numTokens = 0] = args.q.shape;
+  expectShape("qkv", args.qkv, [numTokens, (args.numHeads + 2 * args.numKvHeads) * args.headDim]);
+}
+
+/** Throws a ShapeError that names what does not fit, of all but qkv. */
+export function checkHeads(args: Omit<QkNormRopeArgs, "qkv">): void {
+  const { q, ropeTable, qNorm, kNorm, keyCache, kvDType } = args;
   const { numHeads, numKvHeads, headDim } = args;
   if (headDim % 8 !== 0) {
     throw new ShapeError(`headDim: expected a multiple of 8, got ${headDim}`);
@@ -57,13 +64,12 @@ function checkShapes(args: QkNormRopeArgs): void {
   if ((qNorm === undefined) !== (kNorm === undefined)) {
     throw new ShapeError("qNorm and kNorm: expected both or neither");
   }
-  const [numTokens = 0] = qkv.shape;
+  const [numTokens = 0] = q.shape;
   const [numBlocks = 0, blockSize = 0] = keyCache.shape;
-  expectShape("qkv", qkv, [numTokens, (numHeads + 2 * numKvHeads) * headDim]);
   expectShape("positions", args.positions, [numTokens]);
   expectShape("slotMapping", args.slotMapping, [numTokens]);
   expectShape("ropeTable", ropeTable, [ropeTable.shape[0] ?? 0, headDim]);
-  expectShape("q", args.q, [numTokens, numHeads * headDim]);
+  expectShape("q", q, [numTokens, numHeads * headDim]);
   expectShape("keyCache", keyCache, [numBlocks, blockSize, numKvHeads, headDim]);
   expectShape("valueCache", args.valueCache, keyCache.shape);
   expectDType("keyCache", keyCache, [kvDType]);

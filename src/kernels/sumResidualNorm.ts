@@ -5,7 +5,7 @@
 import { ShapeError } from "../common/errors.ts";
 import { ceilDiv } from "../common/math.ts";
 import { type AdapterInfo, expectShape, type Tensor } from "../device/device.ts";
-import { defineKernel, f32, type Kernel, pack, u32, workgroupSize } from "./kernel.ts";
+import { defineKernel, f32, type Field, type Kernel, pack, u32, workgroupSize } from "./kernel.ts";
 
 /** `count` tensors [capacity, hidden], `strideElements` apart in one. */
 export interface Partials {
@@ -78,8 +78,11 @@ export function normLanes(
   return Math.min(quads, 256, maxComputeInvocationsPerWorkgroup);
 }
 
-/** The fields that both shaders' Params begin with. */
-function partialFields(partials: Partials | undefined, residual: Tensor): ReturnType<typeof u32>[] {
+/** Quads of a row, partials, and quads from a partial to the next; throws unless the partials fit. */
+export function partialFields(
+  partials: Partials | undefined,
+  residual: Tensor,
+): [numQuads: Field, numPartials: Field, strideQuads: Field] {
   const [, hidden = 0] = residual.shape;
   const { count = 0, strideElements = 0 } = partials ?? {};
   if (hidden % 4 !== 0 || strideElements % 4 !== 0) {

@@ -81,7 +81,10 @@ export interface LoadProgressEvent {
 
 /** Told while a model loads. */
 export interface LoadEvents {
+  /** Once, before any weight is read. */
   readonly onLayout?: (layout: LayoutReport) => void;
+  /** Often, from every rank. */
   readonly onProgress?: (event: LoadProgressEvent) => void;
+  /** Once, when every rank has its weights and its KV cache. */
   readonly onReady?: (ranks: readonly RankReport[], numKvBlocks: number) => void;
 }

@@ -34,7 +34,9 @@ export interface LoadedModel {
   readonly numKvBlocks: number;
   /** Read bandwidth of rank 0's adapter, measured now. */
   bandwidthGBps(): Promise<number>;
+  /** What ran since the last reset. */
   stats(): Promise<RunStats>;
+  /** Starts counting anew. */
   resetStats(): Promise<void>;
   /** Ends all ranks and frees their devices; safe to call twice. */
   shutdown(): Promise<void>;

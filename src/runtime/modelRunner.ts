@@ -38,6 +38,7 @@ export class ModelRunner {
   readonly #sampler: Sampler | undefined;
   readonly #blockTables: BlockTables;
   readonly #numBlocks: number;
+  readonly #numKvHeads: number;
   readonly #buffers = new Map<number, StepBuffers>();
   readonly #lists = new Map<number, CommandList>();
   #turn: Promise<unknown> = Promise.resolve();
@@ -71,7 +72,7 @@ export class ModelRunner {
       kvCacheDType: run.kvCacheDType,
       maxModelLen: run.maxModelLen,
     });
-    this.#numBlocks = kvCaches[0]?.key.shape[0] ?? 0;
+    [this.#numBlocks = 0, , this.#numKvHeads = 1] = kvCaches[0]?.key.shape ?? [];
     const maxBlocks = ceilDiv(run.maxModelLen, run.blockSize);
     this.#blockTables = new BlockTables(device, run.maxNumSeqs, maxBlocks);
     if (this.#decoder.vocabShard !== undefined) {
@@ -212,6 +213,7 @@ export class ModelRunner {
       blockSize,
       numDecodeTokens,
       this.#device.info,
+      this.#numKvHeads,
     );
     return {
       numTokens: numTokensOf(plan),

@@ -108,6 +108,7 @@ export class RequestStream implements AsyncIterable<RequestOutput> {
     this.#wake?.();
   }
 
+  /** Pieces as they come; leaving the loop early abandons the request. */
   async *[Symbol.asyncIterator](): AsyncGenerator<RequestOutput, void, undefined> {
     let isDone = false;
     try {

@@ -96,6 +96,42 @@ test("warming up dispatches each pipeline once for the device, and writes nothin
   await device.destroy();
 });
 
+test("a host operation that a step does without is left out, and costs no submit", async ({
+  device,
+}) => {
+  const x = randomF32(CAPACITY * HIDDEN, 5);
+  const w = randomF32(HIDDEN, 6);
+  const [xGpu, weight] = [device.upload(x, [CAPACITY, HIDDEN]), device.upload(w, [HIDDEN])];
+  const once = device.empty([CAPACITY, HIDDEN]);
+  const out = device.empty([CAPACITY, HIDDEN]);
+  let numRuns = 0;
+  const list = await device.finish(
+    device.record((rec) => {
+      rmsNorm(rec, { x: xGpu, weight, out: once, eps: 1e-6 });
+      rec.hostOp({
+        label: "sometimes",
+        downloads: [once],
+        isNeeded: (live) => live.numLogprobRows > 0,
+        run: async (io) => {
+          numRuns += 1;
+          expect((await io.download(0)).byteLength).toBe(io.live.numTokens * HIDDEN * 4);
+        },
+      });
+      rmsNorm(rec, { x: once, weight, out, eps: 1e-6 });
+    }),
+  );
+  const want = rmsNormOracle(rmsNormOracle(x, w, 1e-6), w, 1e-6);
+  for (const numLogprobRows of [0, 1, 0]) {
+    device.write(out, new Uint8Array(out.sizeBytes));
+    const before = { submits: device.counters.submits, numRuns };
+    await list.replay(liveRows(CAPACITY, { numLogprobRows }));
+    expect(device.counters.submits - before.submits).toBe(1 + numLogprobRows);
+    expect(numRuns - before.numRuns).toBe(numLogprobRows);
+    expectClose(await device.read(out), want, TOLERANCE);
+  }
+  list.destroy();
+});
+
 test("a host operation downloads, uploads, and later launches see it", async ({ device }) => {
   const x = device.upload(randomF32(2 * HIDDEN, 5), [2, HIDDEN]);
   const weight = device.upload(new Float32Array(HIDDEN).fill(1), [HIDDEN]);

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import type { AdapterInfo } from "../../src/device/device.ts";
 import {
   buildPrefillTiles,
   chooseDecodeVariant,
@@ -10,21 +11,40 @@ import {
   TILE_Q,
 } from "../../src/kernels/attentionVariant.ts";
 
-const software = { isSoftware: true, subgroupMaxSize: 8 }; // lavapipe
-const swiftShader = { isSoftware: true, subgroupMaxSize: 4 };
-const hardware = { isSoftware: false, subgroupMaxSize: 32 };
+const limits = limitsOf({
+  maxComputeInvocationsPerWorkgroup: 1024,
+  maxComputeWorkgroupStorageSize: 48 * 1024,
+});
+const software = {
+  isSoftware: true,
+  hasF16Matrices: false,
+  subgroupMinSize: 8,
+  subgroupMaxSize: 8,
+  limits,
+}; // lavapipe
+const swiftShader = { ...software, subgroupMinSize: 4, subgroupMaxSize: 4 };
+const hardware = { ...software, isSoftware: false, subgroupMinSize: 32, subgroupMaxSize: 32 };
+const withoutSubgroups = { ...hardware, subgroupMinSize: 0, subgroupMaxSize: 0 };
+const tensorCores = { ...hardware, hasF16Matrices: true };
+function limitsOf(some: Partial<AdapterInfo["limits"]>): AdapterInfo["limits"] {
+  return some as AdapterInfo["limits"]; // the choice reads no other limit
+}
 const headDims = Array.from({ length: 32 }, (_, i) => 8 * (i + 1));
 
 test.each([
   // headDim, group, adapter, kind, heads, tiles, lanes
   [32, 2, software, "narrow", 2, 1, 8],
   [32, 2, swiftShader, "narrow", 2, 1, 4],
-  [8, 1, { isSoftware: true, subgroupMaxSize: 0 }, "narrow", 1, 1, 4],
+  [8, 1, { ...software, subgroupMaxSize: 0 }, "narrow", 1, 1, 4],
   [128, 7, software, "narrow", 4, 2, 8],
-  [128, 4, hardware, "wide", 4, 1, 128],
-  [128, 7, hardware, "wide", 7, 1, 128],
+  [128, 4, hardware, "subgroup", 4, 1, 128],
+  [64, 7, hardware, "subgroup", 4, 2, 128],
+  [256, 1, hardware, "subgroup", 1, 1, 128],
+  [64, 4, { ...hardware, subgroupMinSize: 4 }, "wide", 4, 1, 128], // a key takes 8 lanes
+  [16, 4, hardware, "wide", 4, 1, 128], // scores of a turn need 4 lanes
+  [128, 7, withoutSubgroups, "wide", 7, 1, 128],
   [96, 11, hardware, "wide", 6, 2, 120],
-  [256, 16, hardware, "wide", 8, 2, 128],
+  [256, 16, withoutSubgroups, "wide", 8, 2, 128],
 ])("decode: headDim %i, group %i, %o", (headDim, group, adapter, kind, heads, tiles, lanes) => {
   expect(chooseDecodeVariant(headDim, group, adapter)).toMatchObject({
     kind,
@@ -46,29 +66,59 @@ test.each([
   expect(choosePrefillVariant(headDim, software)).toEqual({ kind: "rows" });
 });
 
-/** Bytes of attention_decode.wgsl's or attention_decode_narrow.wgsl's workgroup arrays. */
+/** Bytes of the workgroup arrays of a variant's shader. */
 function decodeBytes(headDim: number, variant: DecodeVariant): number {
-  const { kind, headsPerWorkgroup: heads, lanes, chunk } = variant;
+  const { headsPerWorkgroup: heads, lanes } = variant;
   const vector = heads === 3 ? 16 : 4 * heads; // a vec3 takes 16 bytes in an array
-  if (kind === "narrow") return 4 * chunk + vector * (chunk * lanes + chunk + lanes);
-  return 4 * (heads * (headDim + chunk + lanes) + chunk + 5 * lanes);
+  switch (variant.kind) {
+    case "subgroup":
+      return vector * variant.maxSubgroups * (headDim + 2);
+    case "narrow":
+      return 4 * variant.chunk + vector * (variant.chunk * lanes + variant.chunk + lanes);
+    case "wide":
+      return 4 * (heads * (headDim + variant.chunk + lanes) + variant.chunk + 5 * lanes);
+  }
+}
+
+function expectShaderNeeds(headDim: number, variant: DecodeVariant): void {
+  const { lanes, headsPerWorkgroup } = variant;
+  if (variant.kind === "wide") expect(lanes % (headDim / 4)).toBe(0);
+  else expect(headsPerWorkgroup).toBeLessThanOrEqual(4);
+  if (variant.kind === "narrow") expect(variant.chunk % 4).toBe(0);
+  if (variant.kind === "subgroup") {
+    expect([4, 8, 16, 32]).toContain(headDim / 8);
+    expect([lanes % (headDim / 8), lanes % variant.maxSubgroups]).toEqual([0, 0]);
+  }
 }
 
 test("every decode variant covers its heads and fits the limits that WebGPU guarantees", () => {
-  for (const adapter of [software, swiftShader, hardware]) {
+  for (const adapter of [software, swiftShader, hardware, withoutSubgroups]) {
     for (const headDim of headDims) {
       for (let group = 1; group <= 32; group++) {
         const variant = chooseDecodeVariant(headDim, group, adapter);
-        const { kind, headsPerWorkgroup: heads, headTiles, lanes, chunk } = variant;
+        const { headsPerWorkgroup: heads, headTiles, lanes } = variant;
         expect(heads * headTiles).toBeGreaterThanOrEqual(group);
         expect(heads * (headTiles - 1)).toBeLessThan(group); // no tile is empty
         expect(lanes).toBeLessThanOrEqual(256);
         expect(decodeBytes(headDim, variant)).toBeLessThanOrEqual(24 * 1024);
-        if (kind === "wide") expect(lanes % (headDim / 4)).toBe(0);
-        else expect([heads <= 4, chunk % 4]).toEqual([true, 0]);
+        expectShaderNeeds(headDim, variant);
       }
     }
   }
+});
+
+test("prefill takes matrices where they fit", () => {
+  const matrix = { kind: "matrix", subgroups: 8 };
+  expect(choosePrefillVariant(64, tensorCores)).toEqual(matrix);
+  expect(choosePrefillVariant(128, tensorCores)).toEqual(matrix);
+  expect(choosePrefillVariant(96, tensorCores)).toMatchObject({ kind: "tiled" });
+  expect(choosePrefillVariant(64, hardware)).toMatchObject({ kind: "tiled" });
+  const small = {
+    ...tensorCores,
+    limits: { ...limits, maxComputeWorkgroupStorageSize: 44 * 1024 },
+  };
+  expect(choosePrefillVariant(64, small)).toEqual(matrix);
+  expect(choosePrefillVariant(128, small)).toMatchObject({ kind: "tiled" });
 });
 
 test("every tiled prefill variant keeps what its shader needs", () => {
@@ -86,32 +136,36 @@ test("every tiled prefill variant keeps what its shader needs", () => {
 });
 
 test.each([
-  // context, maxSplits, tokens, adapter -> splitSize, numSplits
-  [1, 32, 1, software, 16, 1],
-  [500, 32, 1, software, 512, 1],
-  [2000, 32, 1, software, 1008, 2],
-  [100_000, 32, 1, software, 25_008, 4],
-  [100_000, 32, 8, software, 100_000, 1],
-  [200, 32, 1, hardware, 208, 1],
-  [1000, 32, 1, hardware, 256, 4],
-  [131_072, 32, 1, hardware, 4096, 32],
-  [8192, 64, 64, hardware, 512, 16],
-  [8192, 1, 1, hardware, 8192, 1],
-])("splits: context %i, at most %i, %i tokens, %o", (context, most, tokens, adapter, size, num) => {
-  expect(chooseSplits(context, most, 16, tokens, adapter)).toEqual({
-    splitSize: size,
-    numSplits: num,
-  });
-});
+  // context, maxSplits, tokens, numKvHeads, adapter -> splitSize, numSplits
+  [1, 32, 1, 8, software, 16, 1],
+  [500, 32, 1, 8, software, 512, 1],
+  [2000, 32, 1, 8, software, 1008, 2],
+  [100_000, 32, 1, 8, software, 25_008, 4],
+  [100_000, 32, 8, 8, software, 100_000, 1],
+  [50, 32, 1, 8, hardware, 64, 1],
+  [576, 32, 1, 8, hardware, 64, 9],
+  [2048, 32, 1, 8, hardware, 64, 32],
+  [131_072, 32, 1, 8, hardware, 4096, 32],
+  [8192, 32, 1, 32, hardware, 1024, 8], // 256 workgroups
+  [576, 32, 32, 8, hardware, 576, 1],
+  [8192, 64, 64, 1, hardware, 2048, 4],
+  [8192, 1, 1, 8, hardware, 8192, 1],
+])(
+  "splits: context %i, at most %i, %i tokens, %i KV heads, %o",
+  (context, most, tokens, kvHeads, adapter, splitSize, numSplits) => {
+    const splits = chooseSplits(context, most, 16, tokens, adapter, kvHeads);
+    expect(splits).toEqual({ splitSize, numSplits });
+  },
+);
 
 test("splits are whole blocks, cover the context and fit the scratch", () => {
   const ints = (min: number, max: number): fc.Arbitrary<number> => fc.integer({ min, max });
   fc.assert(
     fc.property(
       fc.tuple(ints(1, 200_000), ints(1, 128), ints(1, 64), ints(0, 2000), fc.boolean()),
-      ([context, maxSplits, blockSize, tokens, isSoftware]) => {
-        const adapter = { isSoftware, subgroupMaxSize: 32 };
-        const splits = chooseSplits(context, maxSplits, blockSize, tokens, adapter);
+      ints(1, 32),
+      ([context, maxSplits, blockSize, tokens, isSoftware], kvHeads) => {
+        const splits = chooseSplits(context, maxSplits, blockSize, tokens, { isSoftware }, kvHeads);
         const { splitSize, numSplits } = splits;
         expect(splitSize % blockSize).toBe(0);
         expect(splitSize * numSplits).toBeGreaterThanOrEqual(context);

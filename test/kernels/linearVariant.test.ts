@@ -57,7 +57,7 @@ const table: readonly Row[] = [
     adapter: nvidia,
     capacity: 1,
     inFeatures: 2048,
-    want: ["gemv 1 x 128 subgroup load 1-1"],
+    want: ["gemv 1 x 256 subgroup load 1-1"],
   },
   {
     name: "Llama 1B lm_head, decode",
@@ -65,7 +65,15 @@ const table: readonly Row[] = [
     capacity: 1,
     outFeatures: 128_256,
     inFeatures: 2048,
-    want: ["gemv 1 x 64 subgroup load 1-1"],
+    want: ["gemv 1 x 128 subgroup load 1-1"],
+  },
+  {
+    name: "Llama 8B qkv_proj, decode",
+    adapter: nvidia,
+    capacity: 1,
+    outFeatures: 6144,
+    inFeatures: 4096,
+    want: ["gemv 1 x 128 subgroup load 1-1"],
   },
   {
     name: "Llama 1B down_proj, prefill",
@@ -73,7 +81,7 @@ const table: readonly Row[] = [
     capacity: 512,
     inFeatures: 8192,
     want: [
-      "gemv 1 x 128 subgroup load 1-1",
+      "gemv 1 x 256 subgroup load 1-1",
       "gemv 4 x 128 subgroup load 2-4",
       "gemv 8 x 64 subgroup load 5-32",
       "gemm 33-",

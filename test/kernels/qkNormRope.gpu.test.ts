@@ -3,56 +3,27 @@ import { expect } from "vitest";
 import type { Device } from "../../src/device/device.ts";
 import { liveRows } from "../../src/device/liveCounts.ts";
 import { qkNormRope } from "../../src/kernels/qkNormRope.ts";
-import { inverseFrequencies, ropeTable, type RopeParameters } from "../../src/kernels/rope.ts";
-import { rmsNormOracle } from "../oracles/rmsNorm.ts";
-import { rotateHead } from "../oracles/rope.ts";
-import { expectClose, randomF32, test } from "../support/gpu.ts";
+import { ropeTable } from "../../src/kernels/rope.ts";
+import { expectClose, test } from "../support/gpu.ts";
+import {
+  blockSize,
+  eps,
+  exact,
+  GUARD,
+  halves,
+  makeInputs,
+  maxPositions,
+  numBlocks,
+  numSlots,
+  rope,
+  type RopeCase,
+  type RopeInputs,
+  type RopeOutcome,
+  spareRows,
+  wantRope,
+} from "./ropeCase.ts";
 
-interface Case {
-  readonly numTokens: number;
-  readonly numHeads: number;
-  readonly numKvHeads: number;
-  readonly headDim: number;
-  readonly kvDType: "f32" | "f16";
-  readonly hasNorm: boolean;
-  readonly seed: number;
-}
-
-const rope: RopeParameters = { type: "default", theta: 10_000 };
-const [eps, maxPositions, blockSize, numBlocks] = [1e-6, 300, 4, 10];
-const numSlots = blockSize * numBlocks;
-const spareRows = 2;
-const GUARD = 2048; // exact in f16
-
-interface Outcome {
-  readonly q: Float32Array; // [numTokens + spareRows, numHeads * headDim]
-  readonly keys: Float32Array; // [numSlots, numKvHeads * headDim]
-  readonly values: Float32Array;
-}
-
-interface Inputs {
-  readonly qkv: Float32Array<ArrayBuffer>;
-  readonly qNorm: Float32Array<ArrayBuffer>;
-  readonly kNorm: Float32Array<ArrayBuffer>;
-  readonly positions: readonly number[];
-  readonly slots: readonly number[];
-}
-
-function makeInputs({ numTokens, numHeads, numKvHeads, headDim, seed }: Case): Inputs {
-  const order = randomF32(numSlots, seed + 3);
-  const slots = Array.from({ length: numSlots }, (_, i) => i);
-  slots.sort((a, b) => (order[a] ?? 0) - (order[b] ?? 0));
-  const rows = numTokens + spareRows;
-  return {
-    qkv: randomF32(rows * (numHeads + 2 * numKvHeads) * headDim, seed),
-    qNorm: randomF32(headDim, seed + 1),
-    kNorm: randomF32(headDim, seed + 2),
-    positions: [...randomF32(rows, seed + 4)].map((x) => Math.floor(((x + 1) / 2) * maxPositions)),
-    slots: slots.slice(0, rows),
-  };
-}
-
-async function run(device: Device, c: Case, inputs: Inputs): Promise<Outcome> {
+async function run(device: Device, c: RopeCase, inputs: RopeInputs): Promise<RopeOutcome> {
   const { numTokens, numHeads, numKvHeads, headDim, kvDType } = c;
   const rows = numTokens + spareRows;
   const table = ropeTable(rope, headDim, maxPositions);
@@ -93,32 +64,8 @@ async function run(device: Device, c: Case, inputs: Inputs): Promise<Outcome> {
   };
 }
 
-function want(c: Case, { qkv, qNorm, kNorm, positions, slots }: Inputs): Outcome {
-  const { numTokens, numHeads, numKvHeads, headDim, hasNorm } = c;
-  const heads = numHeads + 2 * numKvHeads;
-  const frequencies = inverseFrequencies(rope, headDim);
-  const q = new Float32Array((numTokens + spareRows) * numHeads * headDim).fill(GUARD);
-  const keys = new Float32Array(numSlots * numKvHeads * headDim).fill(GUARD);
-  const values = keys.slice();
-  for (let token = 0; token < numTokens; token++) {
-    for (let head = 0; head < heads; head++) {
-      const begin = (token * heads + head) * headDim;
-      const x = qkv.subarray(begin, begin + headDim);
-      const turn = (norm: Float32Array): Float64Array =>
-        rotateHead(hasNorm ? rmsNormOracle(x, norm, eps) : x, positions[token] ?? 0, frequencies);
-      const cacheRow = (kvHead: number): number =>
-        ((slots[token] ?? 0) * numKvHeads + kvHead) * headDim;
-      const kvHead = head - numHeads;
-      if (kvHead < 0) q.set(turn(qNorm), (token * numHeads + head) * headDim);
-      else if (kvHead < numKvHeads) keys.set(turn(kNorm), cacheRow(kvHead));
-      else values.set(x, cacheRow(kvHead - numKvHeads));
-    }
-  }
-  return { q, keys, values };
-}
-
 // few, as each shape compiles a pipeline of its own
-const shapes = fc.constantFrom<Omit<Case, "numTokens" | "seed">[]>(
+const shapes = fc.constantFrom<Omit<RopeCase, "numTokens" | "seed">[]>(
   { numHeads: 8, numKvHeads: 4, headDim: 32, kvDType: "f32", hasNorm: false },
   { numHeads: 8, numKvHeads: 4, headDim: 32, kvDType: "f16", hasNorm: true },
   { numHeads: 9, numKvHeads: 3, headDim: 16, kvDType: "f16", hasNorm: false },
@@ -126,15 +73,13 @@ const shapes = fc.constantFrom<Omit<Case, "numTokens" | "seed">[]>(
   { numHeads: 3, numKvHeads: 1, headDim: 24, kvDType: "f32", hasNorm: true },
   { numHeads: 2, numKvHeads: 1, headDim: 256, kvDType: "f16", hasNorm: true },
 );
-const exact = { rtol: 1e-5, atol: 2e-6 };
-const halves = { rtol: 1e-3, atol: 1e-4 }; // half an ulp of f16 is 4.9e-4
 
 test("qkNormRope matches the f64 oracle and writes nothing else", async ({ device }) => {
   const lengths = fc.integer({ min: 1, max: 30 });
   const agrees = fc.asyncProperty(shapes, lengths, fc.nat(), async (shape, numTokens, seed) => {
-    const c: Case = { ...shape, numTokens, seed };
+    const c: RopeCase = { ...shape, numTokens, seed };
     const inputs = makeInputs(c);
-    const [got, oracle] = [await run(device, c, inputs), want(c, inputs)];
+    const [got, oracle] = [await run(device, c, inputs), wantRope(c, inputs)];
     const stored = c.kvDType === "f32" ? exact : halves;
     expectClose(got.q, oracle.q, exact);
     expectClose(got.keys, oracle.keys, stored);

@@ -55,15 +55,11 @@ test("logprobs are a log-softmax, ties go to the lower id", () => {
   const row = logprobRow([1, 3, 3, -1000, 2], 4);
   const total = Math.log(Math.exp(1) + 2 * Math.exp(3) + Math.exp(2));
   expect(row.top.map(([id]) => id)).toEqual([1, 2, 4, 0]);
-  expect(row.top.map(([, value]) => value)).toEqual(
-    [3, 3, 2, 1].map((x) => expect.closeTo(x - total, 12)),
-  );
-  expect(tokenLogprobs(row, 3)).toMatchObject({
-    tokenId: 3,
-    logprob: expect.closeTo(-1000 - total, 9),
-  });
-  expect(logprobRow([800, 800], 0)).toMatchObject({
-    top: [],
-    logSumExp: expect.closeTo(800 + Math.LN2, 12),
-  });
+  for (const [i, [, value]] of row.top.entries()) {
+    expect(value).toBeCloseTo(([3, 3, 2, 1][i] ?? 0) - total, 12);
+  }
+  expect(tokenLogprobs(row, 3).logprob).toBeCloseTo(-1000 - total, 9);
+  const large = logprobRow([800, 800], 0);
+  expect(large.top).toEqual([]);
+  expect(large.logSumExp).toBeCloseTo(800 + Math.LN2, 12);
 });

@@ -9,7 +9,7 @@ import { gatherLogits } from "../../src/runtime/logits.ts";
 import type { Completion } from "../../src/runtime/request.ts";
 import type { SamplingOptions } from "../../src/runtime/samplingParams.ts";
 import { tokenMaskOf } from "../../src/runtime/tokenMask.ts";
-import { type OracleRow, sampleOracle, sortedIds } from "../oracles/sampling.ts";
+import { type OracleRow, penaltiesOracle, sampleOracle, sortedIds } from "../oracles/sampling.ts";
 import { loadGoldens } from "../support/goldens.ts";
 import { testArgs, type TestModel, withModel } from "../support/layouts.ts";
 
@@ -113,6 +113,29 @@ for (const layout of LAYOUTS) {
         );
         expect(firsts, `bias ${gap} of token ${id}`).toEqual([[id], [best]]);
       }
+    });
+  });
+
+  test(`${name}: a bias comes before penalties, as in vLLM`, async () => {
+    await withPrompts(layout, async (model, [prompt = []]) => {
+      const penalties = { repetition: 2, frequency: 0, presence: 0 };
+      const logits = await lastLogits(model, prompt);
+      const id = prompt.at(-1) ?? 0;
+      const rivals = penaltiesOracle(logits, prompt, [], penalties).fill(-Infinity, id, id + 1);
+      const best = sortedIds(rivals)[0] ?? 0;
+      const firsts = await tokensOf(
+        model,
+        [0.01, -0.01].map((more) => {
+          const goal = (rivals[best] ?? 0) + more; // after the penalty
+          const bias = (goal > 0 ? goal * 2 : goal / 2) - (logits[id] ?? 0);
+          const logitBias = { [id]: bias };
+          return {
+            prompt,
+            sampling: { temperature: 0, maxTokens: 1, repetitionPenalty: 2, logitBias },
+          };
+        }),
+      );
+      expect(firsts).toEqual([[id], [best]]);
     });
   });
 

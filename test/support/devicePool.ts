@@ -40,6 +40,7 @@ export class DevicePool implements DeviceOpener {
     const seat = candidates.find((free) => free.label === label) ?? candidates[0];
     if (seat !== undefined) {
       this.#free.splice(this.#free.indexOf(seat), 1);
+      seat.device.lend();
       return seat.device;
     }
     const { gpu, info, shaders } = await this.#opener.open(options);
@@ -56,6 +57,7 @@ class PooledDevice extends Device {
   readonly #buffers: GPUBuffer[] = [];
   readonly #listeners: ((error: Error) => void)[] = [];
   readonly #giveBack: () => boolean;
+  #isLent = true;
 
   constructor(...[gpu, info, shaders, giveBack]: [...DeviceParts, () => boolean]) {
     super(gpu, info, shaders);
@@ -77,8 +79,14 @@ class PooledDevice extends Device {
     this.#listeners.push(listener);
   }
 
+  lend(): void {
+    this.#isLent = true;
+  }
+
   /** Waits, frees the memory and gives the device back; a device that failed is not used again. */
   override async destroy(): Promise<void> {
+    if (!this.#isLent) return;
+    this.#isLent = false;
     const isWell = await this.idle().then(
       () => true,
       () => false,

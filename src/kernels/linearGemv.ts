@@ -1,0 +1,43 @@
+/** What every launch of shaders/linear_gemv.wgsl has in common, by itself or fused with its neighbours. */
+import type { WeightDType } from "../common/dtype.ts";
+import { ceilDiv } from "../common/math.ts";
+import type { AdapterInfo } from "../device/device.ts";
+import type { WorkgroupCount } from "../device/launch.ts";
+import { spread } from "./kernel.ts";
+import {
+  type GemvVariant,
+  laneGroupsOf,
+  needsSubgroups,
+  ROWS_PER_LANE_GROUP,
+} from "./linearVariant.ts";
+
+/** Files of a lane group's four outputs, or two with swiglu. */
+export const PLAIN_ROWS = [
+  "lib/rows_plain.wgsl",
+  "lib/linear_store.wgsl",
+  "lib/silu.wgsl",
+] as const;
+
+/** The files of a variant; a caller adds those that bind, that read x and that take a group's sums. */
+export function gemvSources(variant: GemvVariant, dtype: WeightDType): readonly string[] {
+  return [
+    "lib/live.wgsl",
+    "lib/linear_common.wgsl",
+    `lib/weights_${dtype}.wgsl`,
+    needsSubgroups(variant) ? "lib/place_subgroup.wgsl" : "lib/place.wgsl",
+    `lib/x_${variant.activations}.wgsl`,
+    `lib/tokens_${variant.tokens}.wgsl`,
+    `lib/row_sum_${variant.rowSum}.wgsl`,
+    "linear_gemv.wgsl",
+  ];
+}
+
+/** Workgroups for a number of live rows. */
+export type Reach = (numLive: number) => WorkgroupCount;
+
+/** `numRows` rows of the weight, four a lane group. */
+export function reachOfGemv(numRows: number, variant: GemvVariant, adapter: AdapterInfo): Reach {
+  const rowsPerWorkgroup = laneGroupsOf(variant) * ROWS_PER_LANE_GROUP;
+  const [x, y] = spread(ceilDiv(numRows, rowsPerWorkgroup), adapter);
+  return (numLive) => [x, y, ceilDiv(numLive, variant.tokens)];
+}
