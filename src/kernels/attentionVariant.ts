@@ -49,8 +49,8 @@ export type PrefillVariant =
     };
 
 /**
- * Measured on an H200 at 2,048 tokens, 32 heads over 8, headDim 64: 169 us a layer with 8 subgroups
- * and tiles of 32 keys, 215 with 4 and 64, 303 with 4 and 32. Workgroup memory: 40 to 48 KiB.
+ * Measured on an H200 at 2,048 tokens, 32 heads over 8, headDim 64: 157 us a layer with 8 subgroups,
+ * 219 with 4. Workgroup memory: 39 KiB, and 47 with headDim 128.
  */
 const MATRIX_SUBGROUPS = 8;
 
@@ -71,7 +71,9 @@ export function chooseDecodeVariant(
     return { kind: "narrow", ...tileHeads(group, MAX_VECTOR_HEADS), lanes, chunk: 64 };
   }
   const octs = headDim / 8;
-  const lanes = 128;
+  // 57 us with 128 lanes and 44 with 256, for 32,768 positions of headDim 128 on an H200; a larger
+  // head, or more and smaller subgroups, would take too much workgroup memory
+  const lanes = headDim === 128 && subgroupMinSize >= 32 ? 256 : 128;
   if (isPowerOfTwo(octs) && octs >= 4 && octs <= subgroupMinSize && subgroupMaxSize <= lanes) {
     const heads = tileHeads(group, MAX_VECTOR_HEADS);
     return { kind: "subgroup", ...heads, lanes, maxSubgroups: lanes / subgroupMinSize };

@@ -83,7 +83,7 @@ describe("attention with subgroup matrices", () => {
 
   test("tiles of keys, windows and chunks meet at their edges", async ({ device, skip }) => {
     if (!hasMatrixKernel(device.info)) skip(`${device.info.name} has no f16 subgroup matrices`);
-    const lengths = [15, 16, 17, 31, 32, 33, 63, 64, 65];
+    const lengths = [14, 15, 16, 17, 30, 31, 32, 33, 63, 64]; // 14, 30: all but one key of a tile
     const sequences = lengths.flatMap((length) => [
       { numCached: 16, numTokens: length },
       { numCached: length, numTokens: 17 },

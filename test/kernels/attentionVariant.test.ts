@@ -37,7 +37,7 @@ test.each([
   [32, 2, swiftShader, "narrow", 2, 1, 4],
   [8, 1, { ...software, subgroupMaxSize: 0 }, "narrow", 1, 1, 4],
   [128, 7, software, "narrow", 4, 2, 8],
-  [128, 4, hardware, "subgroup", 4, 1, 128],
+  [128, 4, hardware, "subgroup", 4, 1, 256],
   [64, 7, hardware, "subgroup", 4, 2, 128],
   [256, 1, hardware, "subgroup", 1, 1, 128],
   [64, 4, { ...hardware, subgroupMinSize: 4 }, "wide", 4, 1, 128], // a key takes 8 lanes
