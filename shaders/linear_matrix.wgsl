@@ -1,7 +1,7 @@
 // linear_matrix: y[t, n] = sum_k x[t, k] * w[n, k] + b[n] on tensor cores; with swiglu
 // y[t, n] = silu(g) * u, where g and u are the sums of rows n and num_outputs + n.
 //
-// Shapes    x: [tokens, in] f16   w: [rows, in] f32|f16|bf16   y: [tokens, out_stride] f32
+// Shapes    x: [tokens, in] f16   w: [rows, in] f32|f16|bf16   y: [tokens, out_stride] f32|f16
 //           tokens of x is a multiple of 128; rows past the live ones hold anything
 // Dispatch  (ceil(tokens / 128), ceil(rows / 128)): tokens vary fastest, so that the workgroups
 //           that run together share their rows of w in the L2 cache
@@ -11,7 +11,7 @@
 // Accuracy  f16 products (weights of other dtypes are rounded to f16), f32 sums; see
 //           test/kernels/linearMatrix.gpu.test.ts
 // Includes  lib/live.wgsl, lib/silu.wgsl, lib/linear_io.wgsl, lib/linear_common.wgsl,
-//           lib/linear_store.wgsl, lib/halves_*.wgsl
+//           lib/linear_store.wgsl, lib/linear_out_*.wgsl, lib/halves_*.wgsl
 // Needs     subgroups of 32; matrices of f16, 16 x 16 x 16, with f32 results
 override DIRECT: bool; // whole tiles and no epilogue: results go straight to y
 
@@ -134,5 +134,5 @@ fn store_sums(token: u32, first_output: u32, i: u32) {
   let sums = bitcast<vec4f>(tiles[i]);
   var ups = vec4f();
   if (is_swiglu) { ups = bitcast<vec4f>(tiles[i + HALF_TILE / 4u]); }
-  for (var j = 0u; j < 4u; j++) { store(token, first_output + column + j, sums[j], ups[j]); }
+  store_four(token, first_output + column, sums, ups);
 }

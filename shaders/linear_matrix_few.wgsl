@@ -1,7 +1,7 @@
 // linear_matrix_few: y[t, n] = sum_k x[t, k] * w[n, k] + b[n] on tensor cores, for batched decode; with
 // swiglu y[t, n] = silu(g) * u, where g and u are the sums of rows n and num_outputs + n.
 //
-// Shapes    x: [tokens, in] f16   w: [rows, in] f32|f16|bf16   y: [tokens, out_stride] f32
+// Shapes    x: [tokens, in] f16   w: [rows, in] f32|f16|bf16   y: [tokens, out_stride] f32|f16
 //           tokens of x is a multiple of 32; rows past the live ones hold anything
 // Dispatch  (workgroups of 32 rows in x and y, 32 tokens in z)
 // Tile      reading w is what takes the time, so tiles are small and many: 32 tokens x 32 rows, of
@@ -11,7 +11,7 @@
 // Accuracy  f16 products (weights of other dtypes are rounded to f16), f32 sums; see
 //           test/kernels/linearMatrix.gpu.test.ts
 // Includes  lib/live.wgsl, lib/silu.wgsl, lib/linear_io.wgsl, lib/linear_common.wgsl,
-//           lib/linear_store.wgsl, lib/halves_*.wgsl
+//           lib/linear_store.wgsl, lib/linear_out_*.wgsl, lib/halves_*.wgsl
 // Needs     subgroups of 32; matrices of f16, 16 x 16 x 16, with f32 results
 const TILE = 32u; // tokens, and rows
 const SUBGROUPS = 4u;
@@ -155,5 +155,5 @@ fn store_sums(token: u32, first_output: u32, i: u32) {
   let sums = sums_of(i);
   var ups = vec4f();
   if (is_swiglu) { ups = sums_of(i + 4u); }
-  for (var j = 0u; j < 4u; j++) { store(token, first_output + column + j, sums[j], ups[j]); }
+  store_four(token, first_output + column, sums, ups);
 }

@@ -3,7 +3,8 @@
 //   low'  = low  * cos - high * sin        low, high: the halves of a head (HF's rotate_half)
 //   high' = high * cos + low  * sin
 //
-// Shapes    qkv: [num_tokens, num_heads + 2 * num_kv_heads, head_dim] f32: q heads, k heads, v heads
+// Shapes    qkv: num_partials x [num_tokens, num_heads + 2 * num_kv_heads, head_dim] f32, partial_stride
+//           apart, to be summed: q heads, k heads, v heads
 //           rope_table: [max_positions, head_dim] f32: cos, then sin    q: [num_tokens, num_heads, head_dim]
 //           key_cache, value_cache: [num_slots, num_kv_heads, head_dim] f32 or packed f16
 // Dispatch  one lane for each (token, head, quad of its low half), over x and y
@@ -13,13 +14,19 @@
 override WG_SIZE: u32 = 64;
 const HALF = QUADS / 2u;
 
-struct Params { num_heads: u32, num_kv_heads: u32, eps: f32 }
+struct Params { num_heads: u32, num_kv_heads: u32, eps: f32, num_partials: u32, partial_stride: u32 }
 struct Pair { low: vec4f, high: vec4f }
-@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(0) var<uniform> params: Params; // the stride in quads
 @group(0) @binding(1) var<storage, read> qkv: array<vec4f>;
 @group(0) @binding(2) var<storage, read> positions: array<u32>;
 @group(0) @binding(3) var<storage, read> slot_mapping: array<u32>;
 @group(0) @binding(4) var<storage, read> rope_table: array<vec4f>;
+
+fn qkv_quad(at: u32) -> vec4f {
+  var sum = qkv[at];
+  for (var p = 1u; p < params.num_partials; p++) { sum += qkv[p * params.partial_stride + at]; }
+  return sum;
+}
 
 fn rotate(pair: Pair, position: u32, at: u32) -> Pair {
   let cos = rope_table[position * QUADS + at];
@@ -40,7 +47,7 @@ fn main(
   let head = index / HALF % all_heads;
   let at = index % HALF;
   let row = (token * all_heads + head) * QUADS;
-  let pair = Pair(qkv[row + at], qkv[row + at + HALF]);
+  let pair = Pair(qkv_quad(row + at), qkv_quad(row + at + HALF));
   if (head < params.num_heads) {
     let rotated = rotate(normalise(pair, row, at, false), positions[token], at);
     let to = (token * params.num_heads + head) * QUADS + at;

@@ -2,12 +2,12 @@
 // y[t, i] = w[i] * r[t, i] / sqrt(mean_j(r[t, j]^2) + eps)
 //
 // Shapes    partials: num_partials x [num_tokens, hidden], partial_stride apart   w: [hidden]
-//           r, y: [num_tokens, hidden]   all f32; num_partials may be 0
+//           r, y: [num_tokens, hidden]   all f32, y or f16; num_partials may be 0
 // Dispatch  (num_tokens, 1, 1): one workgroup a token, its lanes stride over quads of hidden
 // Accuracy  f32 sums, partials in rank order, so that every rank gets the same bits; rtol 1e-5
 //           against test/oracles/sumResidualNorm.ts
 // Source    RMSNorm: Zhang & Sennrich 2019, arXiv:1910.07467, eq. 4
-// Includes  lib/block_sum.wgsl, lib/partial_sum.wgsl
+// Includes  lib/block_sum.wgsl, lib/partial_sum.wgsl, lib/quad_*.wgsl
 override WG_SIZE: u32 = 256; // lanes a workgroup; power of two
 
 struct Params { num_quads: u32, num_partials: u32, partial_stride: u32, eps: f32 }
@@ -15,7 +15,7 @@ struct Params { num_quads: u32, num_partials: u32, partial_stride: u32, eps: f32
 @group(0) @binding(1) var<storage, read> partials: array<vec4f>;
 @group(0) @binding(2) var<storage, read> w: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> r: array<vec4f>;
-@group(0) @binding(4) var<storage, read_write> y: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> y: array<Quad>;
 
 @compute @workgroup_size(WG_SIZE)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
@@ -29,6 +29,6 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
   let mean = block_sum(sum_sq, lane) / f32(4u * params.num_quads);
   let scale = inverseSqrt(mean + params.eps);
   for (var i = lane; i < params.num_quads; i += WG_SIZE) { // each lane reads what it wrote
-    y[row + i] = w[i] * r[row + i] * scale;
+    y[row + i] = quad_of(w[i] * r[row + i] * scale);
   }
 }

@@ -37,4 +37,5 @@ export interface ForwardContext {
   /** Rows of every activation in this recording. */
   readonly capacity: number;
   readonly tp: Communicator;
+  readonly pp: Communicator;
 }

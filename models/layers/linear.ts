@@ -3,6 +3,7 @@ import type { Reduction } from "../../src/collectives/communicator.ts";
 import type { Tensor } from "../../src/device/device.ts";
 import { linear, type LinearWeight } from "../../src/kernels/linear.ts";
 import { linearFrom, type LinearInput, linearOnto } from "../../src/kernels/linearFused.ts";
+import { linearSplit, splitsOf } from "../../src/kernels/linearMatrix.ts";
 import type { ForwardContext, WeightStore } from "./context.ts";
 
 /**
@@ -69,11 +70,27 @@ export class RowParallelLinear {
   }
 
   /** x: [capacity, inFeatures of this rank] -> the sum, deferred: [capacity, outFeatures] */
-  forward({ rec, tp, capacity }: ForwardContext, x: Tensor): Reduction {
+  forward(context: ForwardContext, x: Tensor): Reduction {
+    const { rec, tp, capacity } = context;
     const shape = [capacity, this.weight.outFeatures] as const;
+    const splits = tp.worldSize > 1 ? 1 : this.#splits(context);
+    if (splits > 1) return this.#forwardSplit(context, x, splits);
     return tp.allReduce(rec, this.name, shape, (out) => {
       linear(rec, { x, weight: this.weight, out, rows: "tokens", ...withBias(this.bias) });
     });
+  }
+
+  #splits({ rec, capacity }: ForwardContext): number {
+    const hasBias = this.bias !== undefined;
+    return splitsOf(rec.device.info, { weight: this.weight, capacity, hasBias });
+  }
+
+  /** One rank's sum over parts of its input features, which what reads a Reduction adds as it would ranks'. */
+  #forwardSplit({ rec, capacity }: ForwardContext, x: Tensor, splits: number): Reduction {
+    const { weight } = this;
+    const out = rec.alloc(this.name, [splits * capacity, weight.outFeatures]);
+    linearSplit(rec, { x, weight, out, rows: "tokens" }, splits);
+    return { tensor: out, count: splits, strideElements: capacity * weight.outFeatures };
   }
 
   /** Where this rank has the whole weight: out = residual + Y. residual, out: [capacity, outFeatures] */

@@ -1,5 +1,6 @@
 /** The SwiGLU feed-forward block: down(silu(gate(x)) * up(x)). */
 import type { LinearInput } from "../../src/kernels/linearFused.ts";
+import { allocLinearInput } from "../../src/kernels/linearMatrix.ts";
 import type { ForwardContext, WeightStore } from "./context.ts";
 import { GateUpParallelLinear, RowParallelLinear } from "./linear.ts";
 import type { ResidualStream } from "./residual.ts";
@@ -18,7 +19,10 @@ export class Mlp {
   /** residual += down(silu(gate(x)) * up(x)); x: [capacity, hidden] */
   forward(context: ForwardContext, x: LinearInput, residual: ResidualStream): void {
     const { rec, capacity } = context;
-    const activation = rec.alloc("activation", [capacity, this.#gateUpProj.intermediateSize]);
+    const activation = allocLinearInput(rec, "activation", [
+      capacity,
+      this.#gateUpProj.intermediateSize,
+    ]);
     this.#gateUpProj.forward(context, x, activation);
     rec.tap(`${this.#name}.activation`, activation);
     residual.add(context, this.#downProj, activation);

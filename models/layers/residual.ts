@@ -3,6 +3,7 @@ import type { Reduction } from "../../src/collectives/communicator.ts";
 import type { Tensor } from "../../src/device/device.ts";
 import { gatherRows } from "../../src/kernels/gatherRows.ts";
 import type { LinearInput } from "../../src/kernels/linearFused.ts";
+import { allocLinearInput } from "../../src/kernels/linearMatrix.ts";
 import { MAX_GEMV_CAPACITY } from "../../src/kernels/linearVariant.ts";
 import { addPartials, sumResidualNorm } from "../../src/kernels/sumResidualNorm.ts";
 import type { ForwardContext, WeightStore } from "./context.ts";
@@ -61,7 +62,10 @@ export class ResidualStream {
 
   /** norm(residual), computed now or by the linear layer that reads it, which must follow: [capacity, hidden] */
   normed(context: ForwardContext, norm: NormSpec): LinearInput {
-    if (!isSmall(context)) return this.#sumAndNorm(context, norm);
+    if (!isSmall(context)) {
+      const out = allocLinearInput(context.rec, "normed", this.#tensor.shape);
+      return this.#sumAndNorm(context, norm, out);
+    }
     const [residual, pending] = [this.#tensor, this.#pending];
     if (pending === undefined) return { residual, ...norm };
     const updated = context.rec.alloc("residual", residual.shape);
@@ -75,8 +79,10 @@ export class ResidualStream {
   normedRows(context: ForwardContext, rows: Tensor, numRows: number, norm: NormSpec): LinearInput {
     const { rec } = context;
     const isFused = isSmall(context);
-    const x = isFused ? this.whole(context) : this.#sumAndNorm(context, norm);
-    const [, hidden = 0] = x.shape;
+    const [, hidden = 0] = this.#tensor.shape;
+    const x = isFused
+      ? this.whole(context)
+      : this.#sumAndNorm(context, norm, rec.alloc("normed", this.#tensor.shape));
     const selected = rec.alloc("sampled rows", [numRows, hidden]);
     gatherRows(rec, { x, indices: rows, out: selected });
     return isFused ? { residual: selected, ...norm } : selected;
@@ -93,10 +99,9 @@ export class ResidualStream {
     return residual;
   }
 
-  #sumAndNorm({ rec }: ForwardContext, norm: NormSpec): Tensor {
+  #sumAndNorm({ rec }: ForwardContext, norm: NormSpec, out: Tensor): Tensor {
     const [residual, pending] = [this.#tensor, this.#pending];
     this.#pending = undefined;
-    const out = rec.alloc("normed", residual.shape);
     const partials = pending === undefined ? {} : { partials: pending.sum };
     sumResidualNorm(rec, { ...partials, residual, out, ...norm });
     if (pending !== undefined) rec.tap(residualTap(pending.producer), residual);

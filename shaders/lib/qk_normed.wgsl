@@ -9,7 +9,10 @@
 
 fn normalise(pair: Pair, row: u32, at: u32, is_key: bool) -> Pair {
   var squares = vec4f();
-  for (var quad = 0u; quad < QUADS; quad++) { squares += qkv[row + quad] * qkv[row + quad]; }
+  for (var quad = 0u; quad < QUADS; quad++) {
+    let value = qkv_quad(row + quad);
+    squares += value * value;
+  }
   let mean = dot(squares, vec4f(1.0)) / f32(QUADS * 4u);
   let scale = inverseSqrt(mean + params.eps);
   if (is_key) { return Pair(pair.low * k_norm[at] * scale, pair.high * k_norm[at + HALF] * scale); }

@@ -7,6 +7,7 @@ import type { LiveCounts } from "../device/liveCounts.ts";
 import type { Recorder } from "../device/recorder.ts";
 import { defineKernel, type Kernel, type KernelLaunch, pack, u32 } from "./kernel.ts";
 import {
+  halvesRows,
   hasMatrixKernel,
   linearMatrix,
   MAX_FEW_TOKENS,
@@ -38,10 +39,12 @@ export interface LinearWeight {
 }
 
 export interface LinearArgs {
-  readonly x: Tensor; // [capacity, inFeatures]
+  /** [capacity, inFeatures]; or f16 for tensor cores alone: [halvesRows(capacity), inFeatures] */
+  readonly x: Tensor;
   readonly weight: LinearWeight;
   readonly bias?: Tensor; // [outFeatures]; with swiglu all gate biases, then all up biases
-  readonly out: Tensor; // [capacity, outputs or more]; outputs = outFeatures, with swiglu half
+  /** [capacity or more, outputs or more], f16 only after an f16 x; outputs = outFeatures, with swiglu half */
+  readonly out: Tensor;
   /** Which count says how many rows are live. */
   readonly rows: "tokens" | "samples";
   /** swiglu: out = silu(gate) * up. */
@@ -58,8 +61,15 @@ interface PartArgs extends LinearArgs {
 /** Records one launch a part and variant, of which a replay runs one a part. */
 export function linear(rec: Recorder, args: LinearArgs): void {
   checkLinear(args);
-  const { weight, out } = args;
+  const { x, weight, out } = args;
   const [capacity = 0] = out.shape;
+  if (x.dtype === "f16") {
+    linearMatrix(rec, args, { minRows: 1, maxRows: MAX_FEW_TOKENS }, "few");
+    if (capacity > MAX_FEW_TOKENS) {
+      linearMatrix(rec, args, { minRows: MAX_FEW_TOKENS + 1, maxRows: Infinity }, "many");
+    }
+    return;
+  }
   // where there are tensor cores, they take all steps of more than a few tokens
   const usesMatrices =
     args.choices === undefined &&
@@ -155,8 +165,12 @@ export function checkLinear(args: LinearArgs): void {
   const { outFeatures } = weight;
   const numOutputs = activation === "swiglu" ? outFeatures / 2 : outFeatures;
   const [capacity = 0, outStride = 0] = out.shape;
-  expectShape("x", x, [capacity, weight.inFeatures]);
+  const isHalves = x.dtype === "f16";
+  expectShape("x", x, [isHalves ? halvesRows(capacity) : capacity, weight.inFeatures]);
   checkWeight(args);
+  if (out.dtype === "f16" && (!isHalves || outStride % 4 !== 0)) {
+    throw new ShapeError("out: expected f32, or f16 with columns in fours after an f16 x");
+  }
   if (out.shape.length !== 2 || outStride < numOutputs) {
     throw new ShapeError(
       `out: expected [capacity, ${numOutputs} or more], got [${out.shape.join(", ")}]`,

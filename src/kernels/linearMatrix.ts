@@ -1,4 +1,5 @@
-/** Linear layers on tensor cores; shaders/linear_matrix.wgsl, linear_matrix_few.wgsl, to_halves.wgsl. */
+/** Linear layers on tensor cores; shaders/linear_matrix*.wgsl, to_halves.wgsl. */
+import { ShapeError } from "../common/errors.ts";
 import { ceilDiv, roundUp } from "../common/math.ts";
 import type { AdapterInfo, Tensor } from "../device/device.ts";
 import type { LiveCounts } from "../device/liveCounts.ts";
@@ -33,6 +34,32 @@ export function hasMatrixKernel(
   );
 }
 
+/** Tokens in a tile of linear_matrix_few and linear_matrix_wide; rows of the weight in the first. */
+const FEW_TILE = 32;
+
+/** Capacities below have outputs that may be too small to bind; see MIN_MATRIX_OUT_BYTES. */
+const MIN_HALVES_CAPACITY = 32;
+
+/**
+ * True where the linear layers of a list multiply on tensor cores alone: kernels before them then
+ * write activations as f16, `halvesRows(capacity)` rows of them.
+ */
+export function takesHalves(adapter: AdapterInfo, capacity: number): boolean {
+  return capacity >= MIN_HALVES_CAPACITY && hasMatrixKernel(adapter);
+}
+
+/** Rows that an f16 input has: whole tiles, of which those past the live ones hold anything. */
+export function halvesRows(capacity: number): number {
+  return roundUp(capacity, capacity <= MAX_FEW_TOKENS ? FEW_TILE : MATRIX_TILE);
+}
+
+/** Room for what a linear layer reads: f16 where tensor cores alone do. shape: [capacity, inFeatures] */
+export function allocLinearInput(rec: Recorder, label: string, shape: readonly number[]): Tensor {
+  const [capacity = 0, inFeatures = 0] = shape;
+  if (!takesHalves(rec.device.info, capacity)) return rec.alloc(label, shape);
+  return rec.alloc(label, [halvesRows(capacity), inFeatures], "f16");
+}
+
 /** WebGPU asks of a binding that a matrix of f32, 16 x 16, can be stored in it. */
 export const MIN_MATRIX_OUT_BYTES = 1024;
 
@@ -42,24 +69,76 @@ export interface RowRange {
   readonly maxRows: number;
 }
 
-/** Which shader: `many` for tiles of 128 tokens, `few` for batched decode, 32 tokens at a time. */
+/** `many` takes tiles of 128 tokens; `few`, for batched decode, 32 tokens at a time. */
 export type MatrixKind = "many" | "few";
 
 /** Past this many tokens `few` would read the weights a third time. */
 export const MAX_FEW_TOKENS = 64;
 
-/** Records the conversion of x and one launch a part of the weight. */
+/** Records the conversion of x unless it is f16, and one launch a part of the weight. */
 export function linearMatrix(
   rec: Recorder,
   args: LinearArgs,
   range: RowRange,
   kind: MatrixKind = "many",
 ): void {
+  const halves = args.x.dtype === "f16" ? args.x : convertedInput(rec, args, range);
+  for (const part of args.weight.parts) {
+    const [numRows = 0] = part.tensor.shape;
+    const isWide = numRows >= WIDE_MIN_TILES * WIDE_ROWS;
+    const record = kind === "many" ? matrixPart : isWide ? widePart : fewPart;
+    record(rec, { ...args, halves, range, part, splits: 1 });
+  }
+}
+
+/**
+ * y as sums over parts of k, for the next kernel to add: out [splits * capacity, outFeatures], at most
+ * MAX_FEW_TOKENS live rows. One launch, and one more to convert x unless it is f16; see `splitsOf`.
+ */
+export function linearSplit(rec: Recorder, args: LinearArgs, splits: number): void {
+  const [part] = args.weight.parts;
+  if (part === undefined || args.weight.parts.length > 1 || args.bias !== undefined) {
+    throw new ShapeError("linearSplit: expected a weight in one part, and no bias");
+  }
+  const range = { minRows: 1, maxRows: MAX_FEW_TOKENS };
+  const halves = args.x.dtype === "f16" ? args.x : convertedInput(rec, args, range);
+  widePart(rec, { ...args, halves, range, part, splits });
+}
+
+/**
+ * Parts of k for linearSplit that give a GPU workgroups to hide the latency of loads with; 1 where the
+ * weight has rows enough, or the layer is none for linearSplit. NVIDIA H200, 32 tokens, f16; us a launch:
+ *
+ *   rows x in      few   wide, splits 1    2     4     8
+ *    3072 x 2048  10.3         23.0     13.8   9.6   9.0
+ *    2048 x 2048   9.8         23.4     13.5   9.0   7.3
+ *   16384 x 2048  34.9         29.6     24.8  26.9  32.9
+ *    2048 x 8192  27.6         83.0     42.9  25.0  17.3
+ *    6144 x 4096  31.1         44.3     27.7  21.7  24.7
+ *    4096 x 4096  17.6         42.5     24.8  17.2  14.8
+ *   28672 x 4096   106         71.5     72.9  79.4  83.1
+ *   4096 x 14336  51.4          139     77.4  49.0  37.1
+ */
+export function splitsOf(adapter: AdapterInfo, args: SplitShape): number {
+  const { weight, capacity, hasBias } = args;
+  const isFew = takesHalves(adapter, capacity) && capacity <= MAX_FEW_TOKENS;
+  if (!isFew || hasBias || weight.parts.length > 1) return 1;
+  const tiles = ceilDiv(weight.outFeatures, WIDE_ROWS);
+  if (tiles >= WIDE_MIN_TILES) return 1;
+  return tiles > 32 ? 4 : 8;
+}
+
+interface SplitShape {
+  readonly weight: LinearArgs["weight"];
+  readonly capacity: number;
+  readonly hasBias: boolean;
+}
+
+function convertedInput(rec: Recorder, args: LinearArgs, range: RowRange): Tensor {
   const [capacity = 0, inFeatures = 0] = args.x.shape;
-  const halves = rec.alloc("x as f16", [roundUp(capacity, MATRIX_TILE), inFeatures], "f16");
+  const halves = rec.alloc("x as f16", [halvesRows(capacity), inFeatures], "f16");
   toHalves(rec, { ...args, halves, range });
-  const record = kind === "many" ? matrixPart : fewPart;
-  for (const part of args.weight.parts) record(rec, { ...args, halves, range, part });
+  return halves;
 }
 
 interface HalvesArgs extends LinearArgs {
@@ -90,6 +169,8 @@ const toHalves: Kernel<HalvesArgs> = defineKernel({
 
 interface PartArgs extends HalvesArgs {
   readonly part: WeightPart;
+  /** Parts of k; see linearSplit. */
+  readonly splits: number;
 }
 
 /** Whole tiles without an epilogue: the shader stores its matrices straight into `out`. */
@@ -97,20 +178,12 @@ function isDirect({ out, bias, activation, part }: PartArgs): boolean {
   const [capacity = 0] = out.shape;
   const [numRows = 0] = part.tensor.shape;
   const isWhole = capacity % MATRIX_TILE === 0 && numRows % MATRIX_TILE === 0;
-  return isWhole && bias === undefined && activation !== "swiglu";
+  return isWhole && out.dtype === "f32" && bias === undefined && activation !== "swiglu";
 }
 
 const matrixPart: Kernel<PartArgs> = defineKernel({
   name: "linear_matrix",
-  sources: ({ part }) => [
-    "lib/live.wgsl",
-    "lib/silu.wgsl",
-    "lib/linear_io.wgsl",
-    "lib/linear_common.wgsl",
-    "lib/linear_store.wgsl",
-    `lib/halves_${part.tensor.dtype}.wgsl`,
-    "linear_matrix.wgsl",
-  ],
+  sources: (args) => [...sharedSources(args), "linear_matrix.wgsl"],
   prelude: () => PRELUDE,
   overrides: (args) => ({ DIRECT: Number(isDirect(args)) }),
   launch: (args) => {
@@ -123,7 +196,19 @@ const matrixPart: Kernel<PartArgs> = defineKernel({
   },
 });
 
-/** What both shaders bind: lib/linear_io.wgsl. */
+function sharedSources({ part, out }: PartArgs): string[] {
+  return [
+    "lib/live.wgsl",
+    "lib/silu.wgsl",
+    "lib/linear_io.wgsl",
+    "lib/linear_common.wgsl",
+    "lib/linear_store.wgsl",
+    `lib/linear_out_${out.dtype}.wgsl`,
+    `lib/halves_${part.tensor.dtype}.wgsl`,
+  ];
+}
+
+/** What the shaders bind: lib/linear_io.wgsl. */
 function bindings(args: PartArgs): Omit<KernelLaunch, "workgroups"> {
   const { weight, bias, out, part, halves } = args;
   const isSwiglu = args.activation === "swiglu";
@@ -144,20 +229,9 @@ function bindings(args: PartArgs): Omit<KernelLaunch, "workgroups"> {
   };
 }
 
-/** Tokens, and rows of the weight, in a tile of linear_matrix_few. */
-const FEW_TILE = 32;
-
 const fewPart: Kernel<PartArgs> = defineKernel({
   name: "linear_matrix_few",
-  sources: ({ part }) => [
-    "lib/live.wgsl",
-    "lib/silu.wgsl",
-    "lib/linear_io.wgsl",
-    "lib/linear_common.wgsl",
-    "lib/linear_store.wgsl",
-    `lib/halves_${part.tensor.dtype}.wgsl`,
-    "linear_matrix_few.wgsl",
-  ],
+  sources: (args) => [...sharedSources(args), "linear_matrix_few.wgsl"],
   prelude: () => PRELUDE,
   launch: (args, adapter) => {
     const [numRows = 0] = args.part.tensor.shape; // with swiglu 16 gate rows and their ups each
@@ -165,6 +239,29 @@ const fewPart: Kernel<PartArgs> = defineKernel({
     return {
       ...bindings(args),
       workgroups: (live) => [x, y, ceilDiv(liveRows(args, live), FEW_TILE)],
+    };
+  },
+});
+
+/** Rows of the weight in a tile of linear_matrix_wide. */
+const WIDE_ROWS = 128;
+
+/** From here on the tiles alone are workgroups enough. */
+const WIDE_MIN_TILES = 100;
+
+const widePart: Kernel<PartArgs> = defineKernel({
+  name: "linear_matrix_wide",
+  sources: (args) => [...sharedSources(args), "linear_matrix_wide.wgsl"],
+  prelude: ({ splits, out }) =>
+    `${PRELUDE}
+const SPLITS = ${splits}u;
+const SPLIT_ROWS = ${(out.shape[0] ?? 0) / splits}u;`,
+  launch: (args, adapter) => {
+    const [numRows = 0] = args.part.tensor.shape; // with swiglu 64 gate rows and their ups each
+    const [x, y] = spread(ceilDiv(numRows, WIDE_ROWS), adapter);
+    return {
+      ...bindings(args),
+      workgroups: (live) => [x, y, args.splits * ceilDiv(liveRows(args, live), FEW_TILE)],
     };
   },
 });

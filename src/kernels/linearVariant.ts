@@ -41,6 +41,7 @@
  */
 import type { WeightDType } from "../common/dtype.ts";
 import type { AdapterInfo } from "../device/device.ts";
+import { type TunedAdapter, tunedNumber } from "./tuned.ts";
 
 /** shaders/linear_gemv.wgsl: few tokens a workgroup. A lane group sums four rows of the weight. */
 export interface GemvVariant {
@@ -81,7 +82,8 @@ export interface LinearShape {
 }
 
 /** What an adapter must say of itself; a part of AdapterInfo, so that tests can make one up. */
-export type LinearAdapter = Pick<AdapterInfo, "isSoftware" | "hasSubgroups" | "subgroupMinSize">;
+export type LinearAdapter = Pick<AdapterInfo, "isSoftware" | "hasSubgroups" | "subgroupMinSize"> &
+  TunedAdapter;
 
 /** Rows of the weight that a lane group sums. */
 export const ROWS_PER_LANE_GROUP = 4;
@@ -106,8 +108,43 @@ export function linearVariants(
   shape: LinearShape,
   adapter: LinearAdapter,
 ): readonly LinearChoice[] {
-  const all = adapter.isSoftware ? softwareChoices(adapter) : hardwareChoices(shape, adapter);
+  const all = adapter.isSoftware
+    ? softwareChoices(shape, adapter)
+    : hardwareChoices(shape, adapter);
   return all.filter(({ minRows }) => minRows <= shape.capacity);
+}
+
+/** The entry of `AdapterInfo.tuned` for a shape, whatever its capacity. */
+export function linearEntry({
+  outFeatures,
+  inFeatures,
+  dtype,
+}: Omit<LinearShape, "capacity">): string {
+  return `linear ${dtype} ${outFeatures}x${inFeatures}`;
+}
+
+/** Fields of an entry: lanes of a workgroup by the tokens that it sums, and the rows from which gemm runs. */
+export type LinearField = "lanes1" | "lanes4" | "lanes8" | "gemmMinRows";
+
+/**
+ * The numbers that autotuning tries, and the only ones that an entry may name. Over workgroup memory a lane
+ * has 16 bytes a token, so that 8 tokens take 64 lanes at most.
+ */
+export function linearCandidates(
+  field: LinearField,
+  { isSoftware }: Pick<LinearAdapter, "isSoftware">,
+): readonly number[] {
+  if (isSoftware) return field === "lanes1" || field === "lanes4" ? [8, 16, 32, 64] : [];
+  switch (field) {
+    case "lanes1":
+      return [32, 64, 128, 256];
+    case "lanes4":
+      return [32, 64, 128];
+    case "lanes8":
+      return [32, 64];
+    case "gemmMinRows":
+      return [9, 17, 33, 65];
+  }
 }
 
 /** Lane groups of a workgroup: each sums four rows. */
@@ -121,30 +158,52 @@ export function needsSubgroups(variant: LinearVariant): boolean {
   return variant.rowSum === "subgroup" || variant.activations === "broadcast";
 }
 
-function softwareChoices({ hasSubgroups, subgroupMinSize }: LinearAdapter): LinearChoice[] {
+/** What was measured for a shape, or the default. */
+function tunedFor(
+  field: LinearField,
+  shape: LinearShape,
+  adapter: LinearAdapter,
+  otherwise: number,
+): number {
+  const allowed = linearCandidates(field, adapter);
+  return tunedNumber(adapter.tuned, linearEntry(shape), field, allowed) ?? otherwise;
+}
+
+function softwareChoices(shape: LinearShape, adapter: LinearAdapter): LinearChoice[] {
+  const { hasSubgroups, subgroupMinSize } = adapter;
   const activations = hasSubgroups && subgroupMinSize >= 4 ? "broadcast" : "load";
-  const alone = { kind: "gemv", workgroupSize: 32, rowSum: "alone", activations } as const;
+  const alone = { kind: "gemv", rowSum: "alone", activations } as const;
+  const [one, four] = [
+    tunedFor("lanes1", shape, adapter, 32),
+    tunedFor("lanes4", shape, adapter, 32),
+  ];
   return [
-    { variant: { ...alone, tokens: 1 }, minRows: 1, maxRows: 1 },
-    { variant: { ...alone, tokens: 4 }, minRows: 2, maxRows: Infinity },
+    { variant: { ...alone, tokens: 1, workgroupSize: one }, minRows: 1, maxRows: 1 },
+    { variant: { ...alone, tokens: 4, workgroupSize: four }, minRows: 2, maxRows: Infinity },
   ];
 }
 
-function hardwareChoices(shape: LinearShape, { hasSubgroups }: LinearAdapter): LinearChoice[] {
+function hardwareChoices(shape: LinearShape, adapter: LinearAdapter): LinearChoice[] {
   const lanes = hardwareLanes(shape);
   const shared = {
     kind: "gemv",
-    rowSum: hasSubgroups ? "subgroup" : "memory",
+    rowSum: adapter.hasSubgroups ? "subgroup" : "memory",
     activations: "load",
   } as const;
   // 8 tokens take 96 registers for sums and activations. Over memory a lane has 16 bytes a token.
-  const four = { ...shared, tokens: 4, workgroupSize: Math.min(lanes, 128) } as const;
-  const eight = { ...shared, tokens: 8, workgroupSize: Math.min(lanes, 64) } as const;
+  const one = tunedFor("lanes1", shape, adapter, lanes);
+  const four = tunedFor("lanes4", shape, adapter, Math.min(lanes, 128));
+  const eight = tunedFor("lanes8", shape, adapter, Math.min(lanes, 64));
+  const gemmMinRows = tunedFor("gemmMinRows", shape, adapter, GEMM_MIN_ROWS);
   return [
-    { variant: { ...shared, tokens: 1, workgroupSize: lanes }, minRows: 1, maxRows: 1 },
-    { variant: four, minRows: 2, maxRows: 4 },
-    { variant: eight, minRows: 5, maxRows: GEMM_MIN_ROWS - 1 },
-    { variant: { kind: "gemm" }, minRows: GEMM_MIN_ROWS, maxRows: Infinity },
+    { variant: { ...shared, tokens: 1, workgroupSize: one }, minRows: 1, maxRows: 1 },
+    { variant: { ...shared, tokens: 4, workgroupSize: four }, minRows: 2, maxRows: 4 },
+    {
+      variant: { ...shared, tokens: 8, workgroupSize: eight },
+      minRows: 5,
+      maxRows: gemmMinRows - 1,
+    },
+    { variant: { kind: "gemm" }, minRows: gemmMinRows, maxRows: Infinity },
   ];
 }
 

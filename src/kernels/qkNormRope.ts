@@ -4,7 +4,8 @@ import { expectDType, expectShape, type Tensor } from "../device/device.ts";
 import { defineKernel, f32, type Kernel, pack, spread, u32, workgroupSize } from "./kernel.ts";
 
 export interface QkNormRopeArgs {
-  readonly qkv: Tensor; // [numTokens, (numHeads + 2 * numKvHeads) * headDim] f32
+  /** One tensor, or several to be summed: [partials * numTokens, (numHeads + 2 * numKvHeads) * headDim] f32 */
+  readonly qkv: Tensor;
   readonly positions: Tensor; // [numTokens] u32, below ropeTable's rows
   readonly slotMapping: Tensor; // [numTokens] u32: block * blockSize + offset
   readonly ropeTable: Tensor; // [maxPositions, headDim] f32, from ropeTable() in rope.ts
@@ -36,11 +37,19 @@ export const qkNormRope: Kernel<QkNormRopeArgs> = defineKernel({
     checkShapes(args);
     const { qkv, positions, slotMapping, ropeTable, qNorm, kNorm, eps } = args;
     const { numHeads, numKvHeads, headDim } = args;
+    const [numTokens = 0] = args.q.shape;
+    const [numRows = 0, columns = 0] = qkv.shape;
     const norms = qNorm === undefined || kNorm === undefined ? [] : [qNorm, kNorm];
     const lanesPerToken = (numHeads + 2 * numKvHeads) * (headDim / 8);
     const size = workgroupSize(adapter, 64);
     return {
-      params: pack(u32(numHeads), u32(numKvHeads), f32(eps)),
+      params: pack(
+        u32(numHeads),
+        u32(numKvHeads),
+        f32(eps),
+        u32(numRows / numTokens),
+        u32((numTokens * columns) / 4),
+      ),
       inputs: [qkv, positions, slotMapping, ropeTable, ...norms],
       outputs: [args.q, args.keyCache, args.valueCache],
       workgroups: (live) => spread(Math.ceil((live.numTokens * lanesPerToken) / size), adapter),
@@ -51,7 +60,9 @@ export const qkNormRope: Kernel<QkNormRopeArgs> = defineKernel({
 function checkShapes(args: QkNormRopeArgs): void {
   checkHeads(args);
   const [numTokens = 0] = args.q.shape;
-  expectShape("qkv", args.qkv, [numTokens, (args.numHeads + 2 * args.numKvHeads) * args.headDim]);
+  const partials = Math.max(1, Math.floor((args.qkv.shape[0] ?? 0) / numTokens));
+  const columns = (args.numHeads + 2 * args.numKvHeads) * args.headDim;
+  expectShape("qkv", args.qkv, [partials * numTokens, columns]);
 }
 
 /** Throws a ShapeError that names what does not fit, of all but qkv. */

@@ -4,6 +4,7 @@ import { type AdapterInfo, expectShape, Tensor } from "../device/device.ts";
 import type { Recorder } from "../device/recorder.ts";
 import { fusedGemv, type NormedInput } from "./fusedGemv.ts";
 import { checkWeight, type LinearArgs } from "./linear.ts";
+import { linearSplit, splitsOf } from "./linearMatrix.ts";
 import { checkNorm, linearFrom, type LinearInput, normInputs, normSources } from "./linearFused.ts";
 import { checkHeads, qkNormRope, type QkNormRopeArgs } from "./qkNormRope.ts";
 
@@ -31,8 +32,13 @@ export function qkvRope(rec: Recorder, args: QkvRopeArgs): void {
     fusedRope(rec, args);
     return;
   }
-  const qkv = rec.alloc("qkv", [q.shape[0] ?? 0, numRows]);
-  linearFrom(rec, { x, weight, out: qkv, rows: "tokens", ...optional(args) });
+  const capacity = q.shape[0] ?? 0;
+  const hasBias = args.bias !== undefined;
+  const isHalves = x instanceof Tensor && x.dtype === "f16";
+  const splits = isHalves ? splitsOf(rec.device.info, { weight, capacity, hasBias }) : 1;
+  const qkv = rec.alloc("qkv", [splits * capacity, numRows]);
+  if (isHalves && splits > 1) linearSplit(rec, { x, weight, out: qkv, rows: "tokens" }, splits);
+  else linearFrom(rec, { x, weight, out: qkv, rows: "tokens", ...optional(args) });
   qkNormRope(rec, { ...args, qkv });
 }
 

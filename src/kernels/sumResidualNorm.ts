@@ -4,7 +4,7 @@
  */
 import { ShapeError } from "../common/errors.ts";
 import { ceilDiv } from "../common/math.ts";
-import { type AdapterInfo, expectShape, type Tensor } from "../device/device.ts";
+import { type AdapterInfo, expectDType, expectShape, type Tensor } from "../device/device.ts";
 import { defineKernel, f32, type Field, type Kernel, pack, u32, workgroupSize } from "./kernel.ts";
 
 /** `count` tensors [capacity, hidden], `strideElements` apart in one. */
@@ -23,19 +23,24 @@ export interface SumResidualNormArgs {
   readonly partials?: Partials; // none: the residual stays as it is
   readonly residual: Tensor; // [capacity, hidden]; updated in place
   readonly weight: Tensor; // [hidden]
-  readonly out: Tensor; // [capacity, hidden]
+  readonly out: Tensor; // [capacity, hidden] f32; or f16, with capacity or more rows
   readonly eps: number; // the checkpoint's rms_norm_eps
 }
 
 /** residual += partials, in rank order; out = RMSNorm(residual). One launch over the live tokens. */
 export const sumResidualNorm: Kernel<SumResidualNormArgs> = defineKernel<SumResidualNormArgs>({
   name: "sum_residual_norm",
-  sources: ["lib/block_sum.wgsl", "lib/partial_sum.wgsl", "sum_residual_norm.wgsl"],
+  sources: ({ out }) => [
+    "lib/block_sum.wgsl",
+    "lib/partial_sum.wgsl",
+    `lib/quad_${out.dtype}.wgsl`,
+    "sum_residual_norm.wgsl",
+  ],
   overrides: ({ residual }, adapter) => ({ WG_SIZE: normLanes(residual.shape[1] ?? 0, adapter) }),
   launch: ({ partials, residual, weight, out, eps }) => {
     const [, hidden = 0] = residual.shape;
     expectShape("weight", weight, [hidden]);
-    expectShape("out", out, residual.shape);
+    checkOut(out, residual);
     const fields = partialFields(partials, residual);
     return {
       params: pack(...fields, f32(eps)),
@@ -62,6 +67,14 @@ export const addPartials: Kernel<AddPartialsArgs> = defineKernel<AddPartialsArgs
     };
   },
 });
+
+/** f16 is for linear layers on tensor cores, which read whole tiles of rows. */
+function checkOut(out: Tensor, residual: Tensor): void {
+  expectDType("out", out, ["f32", "f16"]);
+  const [capacity = 0, hidden = 0] = residual.shape;
+  const rows = out.dtype === "f16" ? Math.max(capacity, out.shape[0] ?? 0) : capacity;
+  expectShape("out", out, [rows, hidden]);
+}
 
 /**
  * Lanes of a token's workgroup: a power of two. Software adapters switch coroutines at each of the

@@ -106,6 +106,25 @@ test("a long context in many splits beside a short one", async ({ device }) => {
   }
 });
 
+test("many sequences in one split each", async ({ device }) => {
+  for (const numSequences of [3, 70]) {
+    const sequences = Array.from({ length: numSequences }, (_, i) => ({
+      numCached: (i * 37) % 150,
+      numTokens: 1,
+    }));
+    for (const slidingWindow of [0, 20]) {
+      const c = {
+        ...base,
+        tuning: "hardware",
+        sequences,
+        slidingWindow,
+        splitBlocks: 100,
+      } as const;
+      await check(device, c);
+    }
+  }
+});
+
 test("two runs give the same bits", async ({ device }) => {
   const sequences = [
     { numCached: 200, numTokens: 1 },

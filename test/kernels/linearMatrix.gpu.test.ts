@@ -7,6 +7,7 @@ import { linear } from "../../src/kernels/linear.ts";
 import {
   hasMatrixKernel,
   linearMatrix,
+  linearSplit,
   type MatrixKind,
   MIN_MATRIX_OUT_BYTES,
 } from "../../src/kernels/linearMatrix.ts";
@@ -138,7 +139,96 @@ function expectSums({ got, want }: Outcome, inFeatures: number): void {
   expect(worst).toBeLessThan(2e-5);
 }
 
+interface SplitCase {
+  readonly tokens: number;
+  readonly outputs: number;
+  readonly inFeatures: number;
+  readonly splits: number;
+}
+
+const splitCases: fc.Arbitrary<SplitCase> = fc.record({
+  tokens: fc.integer({ min: 1, max: 64 }),
+  outputs: fc.integer({ min: 8, max: 300 }),
+  inFeatures: fc.integer({ min: 1, max: 100 }).map((eights) => eights * 8),
+  splits: fc.constantFrom(1, 2, 4, 8),
+});
+
+/** The sum over the parts; the rows past the live ones of each part stay as they were. */
+async function runSplit(device: Device, c: SplitCase, seed: number): Promise<Outcome> {
+  const { tokens, outputs, inFeatures, splits } = c;
+  const capacity = 64;
+  const [x, w] = [
+    randomF32(capacity * inFeatures, seed),
+    randomF32(outputs * inFeatures, seed + 1),
+  ];
+  const tensor = device.upload(encode(w, "f16"), [outputs, inFeatures], "f16");
+  const weight = { parts: [{ tensor, outOffset: 0 }], outFeatures: outputs, inFeatures };
+  const total = splits * capacity * outputs;
+  const out = device.upload(new Float32Array(total).fill(-7), [splits * capacity, outputs]);
+  await device.run((rec) => {
+    const halves = device.upload(encode(x, "f16"), [capacity, inFeatures], "f16");
+    linearSplit(rec, { x: halves, weight, out, rows: "tokens" }, splits);
+  }, liveRows(tokens));
+  const all = await device.read(out);
+  const got = new Float32Array(tokens * outputs);
+  let untouched = true;
+  for (const [i, value] of all.entries()) {
+    const inPart = i % (capacity * outputs);
+    if (inPart < got.length) got[inPart] = (got[inPart] ?? 0) + value;
+    else untouched &&= value === -7;
+  }
+  device.free(tensor);
+  device.free(out);
+  const plain = { ...c, spare: 0, dtype: "f16", swiglu: false, bias: false } as const;
+  const want = oracle(plain, rounded(x, "f32"), rounded(w, "f16"), new Float32Array());
+  return { got, want, untouched };
+}
+
 describe("linearMatrix", () => {
+  test("linearSplit's parts add up to the f64 oracle, and nothing else is written", async ({
+    device,
+    skip,
+  }) => {
+    if (!hasMatrixKernel(device.info)) skip(`${device.info.name} has no f16 subgroup matrices`);
+    const agrees = fc.asyncProperty(splitCases, fc.nat(), async (c, seed) => {
+      const outcome = await runSplit(device, c, seed);
+      expectSums(outcome, c.inFeatures);
+      expect(outcome.untouched).toBe(true);
+    });
+    await fc.assert(agrees, { numRuns: 40 });
+  });
+
+  for (const tokens of [3, 40, 130]) {
+    test(`f16 to f16 with swiglu, ${tokens} tokens, rows for the wide tiles`, async ({
+      device,
+      skip,
+    }) => {
+      if (!hasMatrixKernel(device.info)) skip(`${device.info.name} has no f16 subgroup matrices`);
+      const [outputs, inFeatures, capacity] = [6424, 72, tokens < 64 ? 64 : 256];
+      const c = { tokens, spare: 0, outputs, inFeatures, dtype: "bf16", swiglu: true } as const;
+      const [x, w] = [randomF32(capacity * inFeatures, 1), randomF32(2 * outputs * inFeatures, 2)];
+      const shape = [2 * outputs, inFeatures];
+      const tensor = device.upload(encode(w, "bf16"), shape, "bf16");
+      const weight = { parts: [{ tensor, outOffset: 0 }], outFeatures: 2 * outputs, inFeatures };
+      const sentinel = new Uint16Array(new Float16Array(capacity * outputs).fill(-7).buffer);
+      const out = device.upload(sentinel, [capacity, outputs], "f16");
+      await device.run((rec) => {
+        const halves = device.upload(encode(x, "f16"), [capacity, inFeatures], "f16");
+        linear(rec, { x: halves, weight, out, rows: "tokens", activation: "swiglu" });
+      }, liveRows(tokens));
+      const got = new Float16Array(await device.readBytes(out));
+      const no = new Float32Array();
+      const want = oracle({ ...c, bias: false }, rounded(x, "f32"), rounded(w, "bf16"), no);
+      let worst = 0;
+      for (const [i, value] of want.entries()) {
+        const error = Math.abs((got[i] ?? Number.NaN) - value);
+        worst = Math.max(worst, error / (Math.abs(value) + 1));
+      }
+      expect(worst).toBeLessThan(1e-3); // of rounding the result to f16
+      expect(new Set(got.subarray(want.length))).toEqual(new Set(capacity > tokens ? [-7] : []));
+    });
+  }
+
   for (const kind of ["many", "few"] as const) {
     test(`for ${kind} tokens matches the f64 oracle on f16-rounded operands, and writes nothing else`, async ({
       device,

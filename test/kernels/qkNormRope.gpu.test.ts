@@ -4,7 +4,7 @@ import type { Device } from "../../src/device/device.ts";
 import { liveRows } from "../../src/device/liveCounts.ts";
 import { qkNormRope } from "../../src/kernels/qkNormRope.ts";
 import { ropeTable } from "../../src/kernels/rope.ts";
-import { expectClose, test } from "../support/gpu.ts";
+import { expectClose, randomF32, test } from "../support/gpu.ts";
 import {
   blockSize,
   eps,
@@ -23,6 +23,22 @@ import {
   wantRope,
 } from "./ropeCase.ts";
 
+/** qkv as one tensor, or as two or three that add up to it. */
+function partialsOf(
+  device: Device,
+  qkv: Float32Array,
+  [rows, columns]: readonly [number, number],
+  seed: number,
+): ReturnType<Device["upload"]> {
+  const others = Array.from({ length: seed % 3 }, (_, p) => randomF32(qkv.length, seed + p));
+  const first = qkv.map((value, i) => others.reduce((left, part) => left - (part[i] ?? 0), value));
+  const all = new Float32Array((1 + others.length) * qkv.length);
+  [first, ...others].forEach((part, p) => {
+    all.set(part, p * qkv.length);
+  });
+  return device.upload(all, [(1 + others.length) * rows, columns]);
+}
+
 async function run(device: Device, c: RopeCase, inputs: RopeInputs): Promise<RopeOutcome> {
   const { numTokens, numHeads, numKvHeads, headDim, kvDType } = c;
   const rows = numTokens + spareRows;
@@ -40,7 +56,7 @@ async function run(device: Device, c: RopeCase, inputs: RopeInputs): Promise<Rop
   };
   await device.run((rec) => {
     qkNormRope(rec, {
-      qkv: device.upload(inputs.qkv, [rows, (numHeads + 2 * numKvHeads) * headDim]),
+      qkv: partialsOf(device, inputs.qkv, [rows, (numHeads + 2 * numKvHeads) * headDim], c.seed),
       positions: device.upload(new Uint32Array(inputs.positions), [rows], "u32"),
       slotMapping: device.upload(new Uint32Array(inputs.slots), [rows], "u32"),
       ropeTable: device.upload(table, [maxPositions, headDim]),

@@ -68,6 +68,31 @@ test("sumResidualNorm matches the f64 oracle", async ({ device }) => {
   await fc.assert(agrees, { numRuns: 25 });
 });
 
+test("sumResidualNorm writes f16, clamped to the finite ones, and no other row", async ({
+  device,
+}) => {
+  const [numTokens, capacity, rows, hidden] = [3, 5, 32, 24];
+  const before = randomF32(capacity * hidden, 7);
+  const weights = randomF32(hidden, 8).map((value, i) => (i === 5 ? 1e6 : value));
+  const residual = device.upload(before, [capacity, hidden]);
+  const weight = device.upload(weights, [hidden]);
+  const sentinel = new Uint16Array(new Float16Array(rows * hidden).fill(-7).buffer);
+  const out = device.upload(sentinel, [rows, hidden], "f16");
+  await device.run((rec) => {
+    sumResidualNorm(rec, { residual, weight, out, eps: 1e-5 });
+  }, liveRows(numTokens));
+  const got = new Float16Array(await device.readBytes(out));
+  const normed = rmsNormOracle(Float64Array.from(before), weights, 1e-5);
+  const finite = normed
+    .slice(0, numTokens * hidden)
+    .map((v) => Math.min(65504, Math.max(-65504, v)));
+  expectClose(Float32Array.from(got.subarray(0, finite.length)), finite, {
+    rtol: 6e-4,
+    atol: 1e-6,
+  });
+  expect(new Set(got.subarray(finite.length))).toEqual(new Set([-7]));
+});
+
 test("addPartials matches the f64 oracle", async ({ device }) => {
   const agrees = fc.asyncProperty(cases, async (c) => {
     const { residual, partials, want } = makeInputs(device, c);

@@ -14,8 +14,9 @@ export class TapCollector {
   readonly sink: TapSink = (name, tensor, bytes) => {
     if (this.#only.length > 0 && !this.#only.some((prefix) => name.startsWith(prefix))) return;
     const known = this.#chunks.get(name) ?? { numColumns: tensor.shape.at(-1) ?? 0, parts: [] };
-    const copy = bytes.slice();
-    known.parts.push(new Float32Array(copy.buffer, copy.byteOffset, copy.byteLength / 4));
+    const { buffer } = bytes.slice();
+    const isHalf = tensor.dtype === "f16";
+    known.parts.push(new Float32Array(isHalf ? new Float16Array(buffer) : buffer));
     this.#chunks.set(name, known);
   };
 

@@ -1,0 +1,20 @@
+// linear_out_f16: four neighbouring columns of y as f16, clamped to the finite ones; finite halves,
+// two to a word, are no NaN as f32. Columns and strides are multiples of 4.
+// Needs     lib/linear_store.wgsl
+fn store_four(token: u32, n: u32, sums: vec4f, ups: vec4f) {
+  if (n >= params.num_outputs) { return; }
+  let most = vec4f(65504.0);
+  let values = clamp(
+    vec4f(
+      finished(n, sums.x, ups.x),
+      finished(n + 1u, sums.y, ups.y),
+      finished(n + 2u, sums.z, ups.z),
+      finished(n + 3u, sums.w, ups.w),
+    ),
+    -most,
+    most,
+  );
+  let at = (token * params.out_stride + params.out_offset + n) / 2u;
+  put(at, bitcast<f32>(pack2x16float(values.xy)));
+  put(at + 1u, bitcast<f32>(pack2x16float(values.zw)));
+}
