@@ -1,5 +1,6 @@
 /** What Tandem knows of an adapter, and what it asks of a device on it. */
 import { AdapterError } from "../common/errors.ts";
+import type { PhysicalDevice } from "./physicalDevice.ts";
 
 /** Features used where the adapter has them; every use has a fallback. */
 const WANTED_FEATURES: readonly string[] = [
@@ -28,6 +29,12 @@ const LEAST_STORAGE_BUFFERS = 8;
 /** A limit of WANTED_LIMITS by name. */
 export type LimitName = (typeof WANTED_LIMITS)[number];
 
+/**
+ * Numbers measured to be best on one adapter, by what they are for: kernels name both the entries and their
+ * fields, and take no number that they would not have chosen themselves.
+ */
+export type TunedNumbers = Readonly<Record<string, Readonly<Record<string, number>>>>;
+
 /** Plain, cloneable facts of one adapter. */
 export interface AdapterInfo {
   /** As Dawn names it, e.g. "NVIDIA H200"; browsers give only the architecture. */
@@ -48,10 +55,18 @@ export interface AdapterInfo {
   readonly subgroupMaxSize: number;
   /** True for SwiftShader, lavapipe and other CPU implementations. */
   readonly isSoftware: boolean;
+  /** The GPU behind it; null in a page, and in Node where the device layer is not at work. */
+  readonly physical: PhysicalDevice | null;
+  /** What autotuning found; kernels have defaults for all that it leaves out. */
+  readonly tuned?: TunedNumbers | undefined;
 }
 
-/** Reads an adapter's facts; `name` is what the opener selected it by. */
-export function describeAdapter(adapter: GPUAdapter, name: string): AdapterInfo {
+/** Reads an adapter's facts; `name` and `physical` are what the opener knows of it. */
+export function describeAdapter(
+  adapter: GPUAdapter,
+  name: string,
+  physical: PhysicalDevice | null = null,
+): AdapterInfo {
   const info = adapter.info;
   const features = WANTED_FEATURES.filter((feature) => adapter.features.has(feature));
   const hasSubgroups = features.includes("subgroups");
@@ -73,6 +88,7 @@ export function describeAdapter(adapter: GPUAdapter, name: string): AdapterInfo 
     subgroupMinSize: hasSubgroups ? info.subgroupMinSize : 0,
     subgroupMaxSize: hasSubgroups ? info.subgroupMaxSize : 0,
     isSoftware: info.isFallbackAdapter || info.vendor === "google" || isLavapipe(info),
+    physical,
   };
 }
 

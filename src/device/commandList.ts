@@ -6,7 +6,8 @@ import { HostOpRun } from "./hostOpRun.ts";
 import type { HostOp, Launch, RecordedOp, WorkgroupCount } from "./launch.ts";
 import { LIVE_SIZE_BYTES, type LiveCounts, packLiveCounts } from "./liveCounts.ts";
 import { OFFSET_ALIGNMENT } from "./tensor.ts";
-import type { LaunchTimer } from "./timestamps.ts";
+import type { OnSpan, ReplayWatch } from "./replayWatch.ts";
+import type { PassTimer } from "./spanTimer.ts";
 
 interface BoundLaunch {
   readonly launch: Launch;
@@ -82,21 +83,36 @@ export class CommandList {
   /**
    * Encodes and submits every segment, runs the host operations between them, and returns once
    * all but the detached ones are done. Segment k+1 is encoded while host operation k runs.
-   * With a timer, each launch gets its own timed pass (slower: for profiles only).
+   * With a timer, each launch gets its own timed pass (slower: for profiles only), unless the timer spans
+   * the pass. A watch is told what
+   * happens, and may hold up submits.
    */
-  async replay(live: LiveCounts, timer?: LaunchTimer): Promise<void> {
+  async replay(live: LiveCounts, timer?: PassTimer, watch: ReplayWatch = {}): Promise<void> {
+    this.#device.numReplays += 1;
+    try {
+      await this.#replay(live, timer, watch);
+    } finally {
+      this.#device.numReplays -= 1;
+    }
+  }
+
+  async #replay(live: LiveCounts, timer: PassTimer | undefined, watch: ReplayWatch): Promise<void> {
+    const { onSpan } = watch;
     const segments = segmentsOf(this.#segments, live);
     for (const { hostOp } of segments) await hostOp?.nextSlot();
     this.#device.check();
     const detached = [this.detached];
     this.#device.gpu.queue.writeBuffer(this.#liveBuffer, 0, packLiveCounts(live));
-    let commands = this.#encode(segments[0], live, timer);
+    let commands = this.#encode(segments[0], live, timer, onSpan);
     for (const [index, { hostOp }] of segments.entries()) {
-      this.#submit(commands);
+      const held = watch.beforeSubmit?.(index);
+      if (held !== undefined) await held;
+      this.#submit(commands, onSpan);
+      watch.submitted?.(index);
       commands = undefined;
-      const running = hostOp?.start(live);
+      const running = hostOp?.start(live, onSpan);
       const next = segments[index + 1];
-      if (next !== undefined) commands = this.#encode(next, live, timer);
+      if (next !== undefined) commands = this.#encode(next, live, timer, onSpan);
       if (running === undefined) continue;
       if (hostOp?.detached === true) detached.push(running);
       else await this.#timed("hostOpMs", running);
@@ -146,18 +162,20 @@ export class CommandList {
     this.times[field] += performance.now() - start;
   }
 
-  #submit(commands: GPUCommandBuffer | undefined): void {
+  #submit(commands: GPUCommandBuffer | undefined, onSpan: OnSpan | undefined): void {
     if (commands === undefined) return;
     const start = performance.now();
     this.#device.gpu.queue.submit([commands]);
     this.#device.counters.submits += 1;
     this.times.submitMs += performance.now() - start;
+    onSpan?.("host", "submit", start);
   }
 
   #encode(
     segment: Segment | undefined,
     live: LiveCounts,
-    timer: LaunchTimer | undefined,
+    timer: PassTimer | undefined,
+    onSpan: OnSpan | undefined,
   ): GPUCommandBuffer | undefined {
     if (segment === undefined) return undefined;
     const start = performance.now();
@@ -167,11 +185,12 @@ export class CommandList {
     const hasCopies = segment.hostOp?.hasCopies(live) ?? false;
     if (counted.length === 0 && !hasCopies) return undefined;
     const encoder = this.#device.gpu.createCommandEncoder();
-    if (timer === undefined) this.#encodePass(encoder, counted);
+    if (timer === undefined || timer.spansPass === true) this.#encodePass(encoder, counted, timer);
     else for (const one of counted) this.#encodePass(encoder, [one], timer);
     segment.hostOp?.encodeCopies(encoder, live);
     const commands = encoder.finish();
     this.times.encodeMs += performance.now() - start;
+    onSpan?.("host", "encode", start);
     this.times.numLaunches += counted.length;
     this.#device.counters.launches += counted.length;
     return commands;
@@ -180,7 +199,7 @@ export class CommandList {
   #encodePass(
     encoder: GPUCommandEncoder,
     counted: readonly { bound: BoundLaunch; workgroups: WorkgroupCount }[],
-    timer?: LaunchTimer,
+    timer?: PassTimer,
   ): void {
     if (counted.length === 0) return;
     const timestampWrites = timer?.next(counted[0]?.bound.launch.label ?? "");

@@ -11,6 +11,7 @@ import { product, roundUp } from "../common/math.ts";
 import type { AdapterInfo } from "./adapterInfo.ts";
 import { CommandList } from "./commandList.ts";
 import { type LiveCounts, liveRows } from "./liveCounts.ts";
+import type { MapPump } from "./mapPump.ts";
 import { PipelineCache } from "./pipelineCache.ts";
 import { Recorder, type TapSink } from "./recorder.ts";
 import { Staging } from "./staging.ts";
@@ -40,6 +41,9 @@ export class Device {
   readonly info: AdapterInfo;
   readonly shaders: ShaderLibrary;
   readonly pipelines: PipelineCache;
+  readonly pump: MapPump | undefined;
+  /** Under way; with more than one, none may stop the thread for a map. */
+  numReplays = 0;
   readonly counters: DeviceCounters = {
     buffers: 0,
     bindGroups: 0,
@@ -53,7 +57,9 @@ export class Device {
   #destroyed = false;
   #timer: LaunchTimer | undefined;
 
-  constructor(gpu: GPUDevice, info: AdapterInfo, shaders: ShaderLibrary) {
+  /** Without a pump, maps are awaited as the platform serves them. */
+  constructor(gpu: GPUDevice, info: AdapterInfo, shaders: ShaderLibrary, pump?: MapPump) {
+    this.pump = pump;
     this.gpu = gpu;
     this.info = info;
     this.shaders = shaders;
@@ -131,7 +137,7 @@ export class Device {
 
   createStaging(sizeBytes: number, label: string): Staging {
     this.counters.buffers += 1;
-    return new Staging(this.gpu, sizeBytes, label);
+    return new Staging(this.gpu, sizeBytes, label, this.pump);
   }
 
   /** A tensor with a buffer of its own; WebGPU zeroes it. */

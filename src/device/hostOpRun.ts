@@ -1,7 +1,8 @@
 /** One recorded HostOp with its staging buffers, ready to run each step. */
 import type { Device } from "./device.ts";
-import type { HostOp } from "./launch.ts";
+import type { HostOp, HostOpIo } from "./launch.ts";
 import type { LiveCounts } from "./liveCounts.ts";
+import type { OnSpan, ReplayTrack } from "./replayWatch.ts";
 import type { Staging } from "./staging.ts";
 
 /** Staging of one run, and the run that last used it. */
@@ -55,28 +56,33 @@ export class HostOpRun {
   }
 
   /** Runs the operation; its copies have been submitted. Maps are asked for at once. */
-  start(live: LiveCounts): Promise<void> {
+  start(live: LiveCounts, onSpan?: OnSpan): Promise<void> {
     const slot = this.#slots[this.#current];
-    const running = this.#run(live, slot?.staging ?? []);
+    const running = this.#run(live, slot?.staging ?? [], onSpan);
     if (slot !== undefined) slot.busy = running.catch(() => undefined);
     return running;
   }
 
-  async #run(live: LiveCounts, slot: readonly Staging[]): Promise<void> {
+  async #run(live: LiveCounts, slot: readonly Staging[], onSpan?: OnSpan): Promise<void> {
+    const begin = performance.now();
+    const track = this.detached ? "readback" : "operations";
+    const mayBlock = !this.detached && this.#device.numReplays === 1;
     const mapped = slot.map((staging, index) => {
       const sizeBytes = this.#op.downloadBytes(live, index);
-      return sizeBytes > 0 ? staging.map(sizeBytes) : Promise.resolve(new Uint8Array(0));
+      return sizeBytes > 0 ? staging.map(sizeBytes, mayBlock) : Promise.resolve(new Uint8Array(0));
     });
     for (const map of mapped) map.catch(() => undefined); // reported through download()
+    const io: HostOpIo = {
+      live,
+      download: (index) => mapped[index] ?? Promise.resolve(new Uint8Array(0)),
+      upload: (tensor, bytes, offsetBytes) => {
+        this.#device.write(tensor, bytes, offsetBytes);
+      },
+    };
     try {
-      await this.#op.run({
-        live,
-        download: (index) => mapped[index] ?? Promise.resolve(new Uint8Array(0)),
-        upload: (tensor, bytes, offsetBytes) => {
-          this.#device.write(tensor, bytes, offsetBytes);
-        },
-      });
+      await this.#op.run(onSpan === undefined ? io : watched(io, track, onSpan));
     } finally {
+      onSpan?.(track, this.#op.label, begin);
       await Promise.allSettled(mapped); // a pending map must not outlive the operation
       for (const staging of slot) staging.unmap();
     }
@@ -85,4 +91,22 @@ export class HostOpRun {
   destroy(): void {
     for (const { staging } of this.#slots) for (const buffer of staging) buffer.destroy();
   }
+}
+
+/** Reports the two stages that every operation has on its device: waiting for a map, and uploads. */
+function watched(io: HostOpIo, track: ReplayTrack, onSpan: OnSpan): HostOpIo {
+  const begin = performance.now();
+  return {
+    live: io.live,
+    download: async (index) => {
+      const bytes = await io.download(index);
+      if (bytes.length > 0) onSpan(track, "map", begin);
+      return bytes;
+    },
+    upload: (tensor, bytes, offsetBytes) => {
+      const start = performance.now();
+      io.upload(tensor, bytes, offsetBytes);
+      onSpan(track, "upload", start);
+    },
+  };
 }

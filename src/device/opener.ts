@@ -1,4 +1,5 @@
 /** How a platform finds adapters and opens devices: openNode.ts and openBrowser.ts implement it. */
+import type { TunedNumbers } from "./adapterInfo.ts";
 import type { AdapterInfo, Device } from "./device.ts";
 
 /** Options of one device. */
@@ -9,6 +10,12 @@ export interface OpenOptions {
   readonly label: string;
   /** Turns off WebGPU's bounds checks; ignored on software adapters. */
   readonly disableRobustness?: boolean;
+  /** Becomes a part of the device's info. */
+  readonly tuned?: TunedNumbers | undefined;
+  /** The thread serves this device alone: it may stop while it waits for a map. */
+  readonly ownsThread?: boolean;
+  /** Threads of this process that wait for devices; with as many cores or fewer, none of them spins. */
+  readonly numThreads?: number;
 }
 
 export interface DeviceOpener {

@@ -1,6 +1,7 @@
 /** A kept MAP_READ buffer: device memory is copied into it, mapped, read, unmapped. */
 import { DeviceError, messageOf } from "../common/errors.ts";
 import { roundUp } from "../common/math.ts";
+import type { MapPump } from "./mapPump.ts";
 
 /** Copies and mapped ranges are whole multiples of this. */
 const COPY_ALIGNMENT = 8;
@@ -8,8 +9,11 @@ const COPY_ALIGNMENT = 8;
 export class Staging {
   readonly #buffer: GPUBuffer;
   readonly sizeBytes: number;
+  readonly #pump: MapPump | undefined;
 
-  constructor(gpu: GPUDevice, sizeBytes: number, label: string) {
+  /** Without a pump, maps are awaited as Dawn serves them. */
+  constructor(gpu: GPUDevice, sizeBytes: number, label: string, pump?: MapPump) {
+    this.#pump = pump;
     this.sizeBytes = Math.max(COPY_ALIGNMENT, roundUp(sizeBytes, COPY_ALIGNMENT));
     this.#buffer = gpu.createBuffer({
       label: `staging ${label}`,
@@ -28,11 +32,15 @@ export class Staging {
     encoder.copyBufferToBuffer(source, offset, this.#buffer, 0, roundUp(sizeBytes, 4));
   }
 
-  /** Maps and lends the first `sizeBytes`; the view dies at `unmap`. Call once between unmaps. */
-  async map(sizeBytes: number): Promise<Uint8Array<ArrayBuffer>> {
+  /**
+   * Maps and lends the first `sizeBytes`; the view dies at `unmap`. Call once between unmaps. `mayBlock`
+   * as in MapPump.
+   */
+  async map(sizeBytes: number, mayBlock = false): Promise<Uint8Array<ArrayBuffer>> {
     const length = Math.max(COPY_ALIGNMENT, roundUp(sizeBytes, COPY_ALIGNMENT));
     try {
-      await this.#buffer.mapAsync(1, 0, length); // GPUMapMode.READ
+      if (this.#pump !== undefined) await this.#pump.map(this.#buffer, length, mayBlock);
+      else await this.#buffer.mapAsync(1, 0, length); // GPUMapMode.READ
     } catch (error) {
       throw new DeviceError(`${this.#buffer.label}: cannot be mapped: ${messageOf(error)}`, {
         cause: error,

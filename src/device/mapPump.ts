@@ -1,0 +1,150 @@
+/**
+ * Waits for mapped buffers without Dawn's event-loop polling.
+ *
+ * Dawn on Node looks at its events in a function that it hands to `setImmediate`, again and again while
+ * anything is pending. That keeps a core busy, which a software adapter needs to compute, and pays for a
+ * turn of the event loop at every look. The pump takes the function (by standing in for `setImmediate`
+ * while `mapAsync` runs) and calls it itself: at once, then after naps. Where Dawn had already queued it,
+ * or hands it to nobody, as in a page, maps are awaited as they are.
+ */
+
+/** How the ranks of this thread wait for their devices. */
+export interface MapWait {
+  /** The thread has nothing else to do meanwhile: it may stop the event loop for a map. */
+  readonly blocks: boolean;
+  /** For so long it looks without a nap, in milliseconds. */
+  readonly spinMs: number;
+  /** Asked-for length of a nap, in milliseconds; the system adds some 60 µs. 0: never naps. */
+  readonly napMs: number;
+}
+
+/** Past this a blocked thread lets its other work run, and goes on from the event loop. */
+const MAX_BLOCK_MS = 20;
+/** A software adapter computes on the cores that waiting would take. */
+const SOFTWARE_SPIN_MS = 0.02;
+const HARDWARE_SPIN_MS = 2;
+const NAP_MS = 0.001;
+
+/** `hasOwnCore`: there are more cores than threads that wait like this one. */
+export function chooseMapWait(isSoftware: boolean, blocks: boolean, hasOwnCore: boolean): MapWait {
+  if (isSoftware) return { blocks, spinMs: SOFTWARE_SPIN_MS, napMs: NAP_MS };
+  if (!hasOwnCore) return { blocks, spinMs: 0, napMs: NAP_MS };
+  return { blocks, spinMs: blocks ? HARDWARE_SPIN_MS : Infinity, napMs: NAP_MS };
+}
+
+type Immediate = (callback: () => void, ...rest: unknown[]) => unknown;
+
+interface EventLoop {
+  setImmediate?: Immediate;
+}
+
+function isNative(callback: () => void): boolean {
+  return (
+    callback.length === 0 && Function.prototype.toString.call(callback).includes("[native code]")
+  );
+}
+
+/** A look may change it, which the compiler cannot know. */
+function isPending({ mapState }: GPUBuffer): boolean {
+  return mapState === "pending";
+}
+
+export class MapPump {
+  readonly #wait: MapWait;
+  readonly #loop: EventLoop;
+  readonly #napWord: Int32Array | undefined;
+  /** Dawn's look at its events, when it is ours to call. */
+  #look: (() => void) | undefined;
+  #numWaiting = 0;
+  #numLooks = 0;
+
+  constructor(wait: MapWait, loop: EventLoop = globalThis) {
+    this.#wait = wait;
+    this.#loop = loop;
+    const canNap = wait.napMs > 0 && typeof SharedArrayBuffer !== "undefined";
+    this.#napWord = canNap ? new Int32Array(new SharedArrayBuffer(4)) : undefined;
+  }
+
+  /** How often it has looked in place of the event loop. */
+  get numLooks(): number {
+    return this.#numLooks;
+  }
+
+  /**
+   * Asks for the map at once and resolves when it is there, as `buffer.mapAsync(READ, 0, sizeBytes)`.
+   * `mayBlock`: nothing of this rank should run before it, so the thread may stop for it.
+   */
+  async map(buffer: GPUBuffer, sizeBytes: number, mayBlock: boolean): Promise<void> {
+    const mapped = this.#capturing(() => buffer.mapAsync(1, 0, sizeBytes)); // GPUMapMode.READ
+    if (this.#look === undefined) {
+      await mapped;
+      return;
+    }
+    mapped.catch(() => undefined); // awaited below
+    this.#numWaiting += 1;
+    try {
+      await Promise.resolve(); // the caller encodes what comes next before this thread stops
+      if (mayBlock && this.#wait.blocks) this.#block(buffer);
+      await this.#share(buffer);
+    } finally {
+      this.#numWaiting -= 1;
+      if (this.#numWaiting === 0) this.#handBack();
+    }
+    await mapped;
+  }
+
+  /** Looks until the map is there; nothing else runs on the thread meanwhile. */
+  #block(buffer: GPUBuffer): void {
+    const begin = performance.now();
+    while (isPending(buffer) && this.#look !== undefined) {
+      this.#lookOnce();
+      const elapsedMs = performance.now() - begin;
+      if (!isPending(buffer) || elapsedMs > MAX_BLOCK_MS) return;
+      if (elapsedMs > this.#wait.spinMs) this.#nap();
+    }
+  }
+
+  /** Looks once a turn of the event loop. */
+  async #share(buffer: GPUBuffer): Promise<void> {
+    const begin = performance.now();
+    while (isPending(buffer) && this.#look !== undefined) {
+      await new Promise<void>((resolve) => this.#loop.setImmediate?.(resolve));
+      this.#lookOnce();
+      if (isPending(buffer) && performance.now() - begin > this.#wait.spinMs) this.#nap();
+    }
+  }
+
+  #nap(): void {
+    if (this.#napWord !== undefined) Atomics.wait(this.#napWord, 0, 0, this.#wait.napMs);
+  }
+
+  #lookOnce(): void {
+    const look = this.#look;
+    this.#look = undefined;
+    this.#numLooks += 1;
+    if (look !== undefined) this.#capturing(look);
+  }
+
+  /** Other operations may still be pending: from here Dawn looks after them as it always does. */
+  #handBack(): void {
+    const look = this.#look;
+    this.#look = undefined;
+    if (look !== undefined) this.#loop.setImmediate?.(look);
+  }
+
+  /** Runs `work`; the look that Dawn hands to `setImmediate` meanwhile is kept. */
+  #capturing<T>(work: () => T): T {
+    const original = this.#loop.setImmediate;
+    if (original === undefined) return work();
+    this.#loop.setImmediate = (callback, ...rest) => {
+      if (!isNative(callback)) return original(callback, ...rest); // of an event listener, say
+      this.#look = callback;
+      return undefined;
+    };
+    try {
+      return work();
+    } finally {
+      this.#loop.setImmediate = original;
+    }
+  }
+}
