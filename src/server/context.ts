@@ -4,6 +4,7 @@ import type { Logger } from "../common/logger.ts";
 import { Tokenizer } from "../runtime/tokenizer.ts";
 import type { ChatTemplate } from "./api/chatTemplate.ts";
 import type { GrammarFactory } from "./api/grammar.ts";
+import type { ToolCallParser } from "./api/toolCalls.ts";
 import { ApiError, badRequest, toApiError } from "./http/apiError.ts";
 import type { ServerMetrics } from "./observe/metrics.ts";
 import type { StatusFeed } from "./observe/status.ts";
@@ -18,6 +19,8 @@ export interface HttpOptions {
   /** Origins whose pages may call this server: `*` for all, empty for none but its own. */
   readonly allowedOrigins: readonly string[];
   readonly maxRequestBytes: number;
+  /** How the model writes tool calls when it chooses to; null leaves them in its text. */
+  readonly toolCallParser: ToolCallParser | null;
 }
 
 export interface ServerContext {
@@ -26,8 +29,6 @@ export interface ServerContext {
   readonly chatTemplate: ChatTemplate | null;
   /** Made the first time it is needed; null where the model has no tokenizer. */
   readonly grammars: (() => Promise<GrammarFactory>) | null;
-  /** Fields of requests that are refused. */
-  readonly unsupported: ReadonlySet<string>;
   readonly metrics: ServerMetrics;
   readonly status: StatusFeed;
   readonly log: Logger;

@@ -1,8 +1,4 @@
 /** A model behind HTTP: loads its replicas, listens, and ends without cutting anybody off. */
-import { createServer, type Server } from "node:http";
-import type { AddressInfo } from "node:net";
-import { getRequestListener } from "@hono/node-server";
-import { UsageError } from "../common/errors.ts";
 import { createLogger } from "../common/logger.ts";
 import { listDevices } from "../runtime/devices.ts";
 import type { EngineArgs, LoadEvents } from "../runtime/engineArgs.ts";
@@ -11,9 +7,9 @@ import { loadModel } from "../runtime/loadModel.ts";
 import { Tokenizer } from "../runtime/tokenizer.ts";
 import { loadChatTemplate } from "./api/chatTemplate.ts";
 import { GrammarFactory } from "./api/grammar.ts";
-import { UNSUPPORTED } from "./api/sampling.ts";
 import { createApp } from "./app.ts";
 import type { HttpOptions, ServerContext } from "./context.ts";
+import { Listener } from "./http/listener.ts";
 import { ServerMetrics } from "./observe/metrics.ts";
 import { watchReplicas } from "./observe/replicaMetrics.ts";
 import { StatusFeed } from "./observe/status.ts";
@@ -45,42 +41,43 @@ export interface RunningServer {
 
 const PLAIN_TEMPLATE = new URL("templates/plain.jinja", import.meta.url).pathname;
 
-/** Loads `args` as many times as there are replicas, and serves them. */
+/** Loads `args` as many times as there are replicas, and serves them. The port is taken before. */
 export async function startServer(
   args: EngineArgs,
   options: ServeOptions,
   events: LoadEvents = {},
 ): Promise<RunningServer> {
-  const log = createLogger("serve");
   const { chatTemplate: wanted } = options;
   const path = wanted === "plain" ? PLAIN_TEMPLATE : wanted;
   const chatTemplate = await loadChatTemplate(args.model, path);
-  const metrics = new ServerMetrics(options.servedModelNames[0]);
-  const { maxQueue, numReplicas } = options;
-  const replicas = await ReplicaSet.start(numReplicas, await replicaLoader(args, options, events), {
-    maxQueue,
-    observer: metrics,
-    log,
-  });
-  const { model } = replicas;
-  let grammars: Promise<GrammarFactory> | undefined;
-  const loadGrammars = (): Promise<GrammarFactory> =>
-    (grammars ??= GrammarFactory.load(
-      args.model,
-      model.executor.limits.vocabSize,
-      model.codec.eosTokenIds,
-    ));
-  const parts = { options, metrics, chatTemplate, log, unsupported: UNSUPPORTED };
+  const listener = await Listener.open(options.host, options.port);
   try {
-    const hasTokenizer = model.codec instanceof Tokenizer;
-    return await serveReplicas(replicas, {
-      ...parts,
-      grammars: hasTokenizer ? loadGrammars : null,
-    });
+    return await loadAndServe(args, { options, chatTemplate, listener, events });
   } catch (error) {
-    await replicas.stop();
+    await listener.close();
     throw error;
   }
+}
+
+interface ServerDraft extends Pick<ServerParts, "options" | "chatTemplate"> {
+  readonly listener: Listener;
+  readonly events: LoadEvents;
+}
+
+async function loadAndServe(args: EngineArgs, draft: ServerDraft): Promise<RunningServer> {
+  const { options, chatTemplate, listener, events } = draft;
+  const log = createLogger("serve");
+  const metrics = new ServerMetrics(options.servedModelNames[0]);
+  const { maxQueue, numReplicas } = options;
+  const load = await replicaLoader(args, options, events);
+  const replicas = await ReplicaSet.start(numReplicas, load, { maxQueue, observer: metrics, log });
+  const { codec, executor } = replicas.model;
+  let made: Promise<GrammarFactory> | undefined;
+  const grammars = (): Promise<GrammarFactory> =>
+    (made ??= GrammarFactory.load(args.model, executor.limits.vocabSize, codec.eosTokenIds));
+  const hasTokenizer = codec instanceof Tokenizer;
+  const parts = { options, metrics, chatTemplate, log, grammars: hasTokenizer ? grammars : null };
+  return serveReplicas(replicas, parts, listener);
 }
 
 /** Progress is shown for the first load of each replica only: a restart happens while others serve. */
@@ -92,11 +89,15 @@ async function replicaLoader(
   const numRanks = args.tpSize * args.ppSize;
   const devices = args.devices ?? bestKind(await listDevices());
   const dealt = dealReplicaDevices(devices, numRanks, firstReplica + numReplicas);
-  const loaded = new Set<number>();
+  const own = dealt.slice(firstReplica);
+  const known = new Set<number>();
   return async (index) => {
-    const isFirst = !loaded.has(index);
-    loaded.add(index);
-    const replicaArgs = { ...args, devices: dealt[firstReplica + index] ?? null };
+    const isFirst = !known.has(index);
+    known.add(index);
+    const others = own.map((list, other) => (other === index ? [] : list));
+    const loaded = others.filter((_, other) => known.has(other)).flat();
+    const toCome = others.filter((_, other) => !known.has(other)).flat();
+    const replicaArgs = { ...args, devices: own[index] ?? null, otherCopies: { loaded, toCome } };
     return await loadModel(replicaArgs, isFirst ? events : {});
   };
 }
@@ -104,16 +105,17 @@ async function replicaLoader(
 /** What a server is made of besides its replicas. */
 export interface ServerParts extends Pick<
   ServerContext,
-  "metrics" | "chatTemplate" | "grammars" | "unsupported" | "log"
+  "metrics" | "chatTemplate" | "grammars" | "log"
 > {
   readonly options: ServeOptions;
 }
 
 /** Serves replicas that are loaded already. */
-export async function serveReplicas(
+export function serveReplicas(
   replicas: ReplicaSet,
   parts: ServerParts,
-): Promise<RunningServer> {
+  listener: Listener,
+): RunningServer {
   const { options, metrics, chatTemplate } = parts;
   watchReplicas(metrics, replicas);
   const [modelName] = options.servedModelNames;
@@ -124,39 +126,11 @@ export async function serveReplicas(
     status: new StatusFeed({ modelName, hasChatTemplate, replicas, metrics }),
     startedS: Math.floor(Date.now() / 1000),
   };
-  const app = createApp(context);
-  const server = createServer((request, response) => void listener(request, response));
-  const listener = getRequestListener(app.fetch, { overrideGlobalObjects: false });
-  const { port } = await listen(server, options);
+  listener.serve(createApp(context).fetch);
   let stopped: Promise<void> | undefined;
-  const stop = (): Promise<void> => (stopped ??= stopServer(server, replicas, options));
-  const host = options.host.includes(":") ? `[${options.host}]` : options.host;
-  return { url: `http://${host}:${port}`, replicas, stop };
-}
-
-async function listen(server: Server, { host, port }: ServeOptions): Promise<AddressInfo> {
-  await new Promise<void>((resolve, reject) => {
-    server.once("error", (error: NodeJS.ErrnoException) => {
-      const isTaken = error.code === "EADDRINUSE";
-      const [expected, got] = ["a free port", `${port} on ${host}, which is in use`];
-      reject(isTaken ? new UsageError({ what: "--port", expected, got }) : error);
-    });
-    server.listen(port, host, resolve);
-  });
-  return server.address() as AddressInfo;
-}
-
-async function stopServer(
-  server: Server,
-  replicas: ReplicaSet,
-  { drainTimeoutMs }: ServeOptions,
-): Promise<void> {
-  await replicas.drain(drainTimeoutMs);
-  const closed = new Promise((resolve) => server.close(resolve));
-  await replicas.stop(); // ends what did not end in time, so its client is told
-  server.closeIdleConnections();
-  setTimeout(() => {
-    server.closeAllConnections(); // followers of /status/stream would stay for ever
-  }, 100);
-  await closed;
+  const stop = async (): Promise<void> => {
+    await replicas.drain(options.drainTimeoutMs);
+    await listener.close(replicas.stop()); // ends what did not end in time, so its client is told
+  };
+  return { url: listener.url, replicas, stop: () => (stopped ??= stop()) };
 }

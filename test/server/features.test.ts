@@ -1,6 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type OpenAI from "openai";
-import { UNSUPPORTED } from "../../src/server/api/sampling.ts";
 import {
   post,
   type SimulatedServer,
@@ -131,21 +130,4 @@ test("the same prompt again is found in the prefix cache, and usage says so", as
   expect([await cached(), await cached()]).toEqual([0, 32]);
   const metrics = await (await fetch(`${server.url}/metrics`)).text();
   expect(metrics).toMatch(/vllm:prefix_cache_hits_total\{.*\} [1-9]/);
-});
-
-test("what the device cannot do yet is refused, never ignored", async () => {
-  const refusing = await startSimulated({ unsupported: UNSUPPORTED });
-  const used: Record<string, object> = {
-    logit_bias: { logit_bias: { "5": 1 } },
-    logprobs: { logprobs: 1 },
-    min_tokens: { min_tokens: 2 },
-    response_format: { response_format: { type: "json_object" } },
-  };
-  for (const field of UNSUPPORTED) {
-    const response = await post(refusing, "/v1/completions", { ...fixed, ...used[field] });
-    const { error } = (await response.json()) as { error: { param: string; code: string } };
-    expect([response.status, error.param]).toEqual([400, field]);
-    expect(error.code).toBe("unsupported_parameter");
-  }
-  await refusing.stop();
 });

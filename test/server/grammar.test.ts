@@ -64,6 +64,32 @@ test("text needs no constraint; a schema that is none is the client's error", as
   expect(JSON.parse(await draw({ type: "json_object" }, 9))).toBeTypeOf("object"); // still works
 });
 
+test("any number of schemas that are none: each a 400 that says why, and good ones still work", async () => {
+  const factory = await grammars;
+  for (let i = 0; i < 60; i++) {
+    const schema = { type: `nonsense ${i}` };
+    const call = factory.constrain({ type: "json_schema", json_schema: { schema } });
+    await expect(call).rejects.toThrow(`Unsupported type "nonsense ${i}"`);
+  }
+  const huge = { type: "object", description: "a".repeat(70_000) };
+  const call = factory.constrain({ type: "json_schema", json_schema: { schema: huge } });
+  await expect(call).rejects.toThrow("70");
+  const fresh = { type: "object", properties: { n: { type: "integer" } }, required: ["n"] };
+  const value = JSON.parse(
+    await draw({ type: "json_schema", json_schema: { schema: fresh } }, 3),
+  ) as object;
+  expect(Object.keys(value)).toEqual(["n"]);
+});
+
+test("json_object is any object, not the empty one alone", async () => {
+  const constraint = await (await grammars).constrain({ type: "json_object" });
+  const opening = tokenizer.encode('{"', { addSpecialTokens: false });
+  const mask = constraint?.allowedTokens(opening);
+  const letter = tokenizer.encode("a", { addSpecialTokens: false })[0] ?? 0;
+  expect(mask && allowsToken(mask, letter)).toBe(true);
+  constraint?.dispose();
+});
+
 test("vocabularies of each kind, in the order of ids", () => {
   const bpe = { model: { vocab: { b: 1, a: 0 } }, added_tokens: [{ id: 3, content: "<s>", special: true }] }; // prettier-ignore
   expect(readVocabulary({ ...bpe, decoder: { type: "ByteLevel" } })).toEqual({

@@ -40,6 +40,7 @@ beforeAll(async () => {
       firstReplica: 0,
       chatTemplate: "plain",
       drainTimeoutMs: 5000,
+      toolCallParser: null,
     },
   );
   client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: "none", maxRetries: 0 });

@@ -34,6 +34,7 @@ export const chatBody = z.object({
   top_logprobs: z.number().int().min(0).max(20).nullish(),
   tools: z.array(tool).nullish(),
   tool_choice: z.unknown().optional(),
+  parallel_tool_calls: z.boolean().nullish(),
   response_format: responseFormat.nullish(),
   add_generation_prompt: z.boolean().nullish(),
   continue_final_message: z.boolean().nullish(),

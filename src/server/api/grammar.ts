@@ -4,9 +4,9 @@ import { join } from "node:path";
 import type * as xgrammar from "@mlc-ai/web-xgrammar";
 import { messageOf } from "../../common/errors.ts";
 import type { AllowedTokens } from "../../runtime/request.ts";
-import { badRequest } from "../http/apiError.ts";
 import type { ResponseFormat } from "./fields.ts";
 import { readVocabulary } from "./vocabulary.ts";
+import { refused, SchemaCheck } from "./schemaCheck.ts";
 import { loadXGrammar, type XGrammar } from "./xgrammar.ts";
 
 /** One completion's place in its grammar. Dispose it: the matcher lives outside JavaScript's heap. */
@@ -17,14 +17,21 @@ export interface TokenConstraint {
 
 /** Grammars kept: compiling one for a vocabulary of 128K takes a second or so. */
 const MAX_COMPILED = 32;
+/** `json_object`: as OpenAI says, an object rather than any value. */
+const ANY_OBJECT = { type: "object" };
+
+/** Where schemas become grammars over one vocabulary. */
+interface Compiler {
+  readonly api: XGrammar;
+  readonly compiler: xgrammar.GrammarCompiler;
+}
 
 export class GrammarFactory {
-  readonly #xgrammar: XGrammar;
-  readonly #compiler: xgrammar.GrammarCompiler;
+  readonly #compiler: Compiler;
+  readonly #check = new SchemaCheck();
   readonly #compiled = new Map<string, Promise<xgrammar.CompiledGrammar>>(); // by schema, oldest first
 
-  private constructor(library: XGrammar, compiler: xgrammar.GrammarCompiler) {
-    this.#xgrammar = library;
+  private constructor(compiler: Compiler) {
     this.#compiler = compiler;
   }
 
@@ -36,44 +43,51 @@ export class GrammarFactory {
   ): Promise<GrammarFactory> {
     const json: unknown = JSON.parse(await readFile(join(dir, "tokenizer.json"), "utf8"));
     const { tokens, kind } = readVocabulary(json);
-    const library = await loadXGrammar();
-    const info = await library.TokenizerInfo.createTokenizerInfo(
+    const { api } = await loadXGrammar();
+    const info = await api.TokenizerInfo.createTokenizerInfo(
       tokens,
       kind,
       kind === "byte_fallback",
       vocabSize,
       [...stopTokenIds],
     );
-    return new GrammarFactory(library, await library.GrammarCompiler.createGrammarCompiler(info));
+    const compiler = await api.GrammarCompiler.createGrammarCompiler(info);
+    return new GrammarFactory({ api, compiler });
   }
 
   /** A constraint for one completion; null where the format asks for none. */
   async constrain(format: ResponseFormat | null | undefined): Promise<TokenConstraint | null> {
     if (format === null || format === undefined || format.type === "text") return null;
-    const schema = format.type === "json_object" ? null : JSON.stringify(format.json_schema.schema);
-    const grammar = await this.#compile(schema);
-    return new GrammarConstraint(await this.#xgrammar.GrammarMatcher.createGrammarMatcher(grammar));
+    // Strict: an object has the properties that its schema names, and no others.
+    const [schema, isStrict] =
+      format.type === "json_object" ? [ANY_OBJECT, false] : [format.json_schema.schema, true];
+    const grammar = await this.#compile(JSON.stringify(schema), isStrict);
+    const { GrammarMatcher } = this.#compiler.api;
+    return new GrammarConstraint(await GrammarMatcher.createGrammarMatcher(grammar));
   }
 
-  #compile(schema: string | null): Promise<xgrammar.CompiledGrammar> {
-    const key = schema ?? "";
-    const known = this.#compiled.get(key);
+  #compile(schema: string, isStrict: boolean): Promise<xgrammar.CompiledGrammar> {
+    const known = this.#compiled.get(schema);
     if (known !== undefined) return known;
-    const compiled = this.#compileNew(schema).catch((error: unknown) => {
-      this.#compiled.delete(key);
-      const message = `The schema cannot be made a grammar: ${messageOf(error)}`;
-      throw badRequest(message, "response_format.json_schema.schema", "invalid_value");
+    const compiled = this.#compileNew(schema, isStrict).catch((error: unknown) => {
+      this.#compiled.delete(schema);
+      throw error;
     });
-    this.#compiled.set(key, compiled);
+    this.#compiled.set(schema, compiled);
     const [oldest] = this.#compiled.keys();
     if (this.#compiled.size > MAX_COMPILED && oldest !== undefined) this.#compiled.delete(oldest);
     return compiled;
   }
 
-  async #compileNew(schema: string | null): Promise<xgrammar.CompiledGrammar> {
-    if (schema === null) return await this.#compiler.compileBuiltinJSONGrammar();
-    // Two spaces at most between elements: a model may otherwise fill its tokens with blanks.
-    return await this.#compiler.compileJSONSchema(schema, true, 2, undefined, true, 2);
+  async #compileNew(schema: string, isStrict: boolean): Promise<xgrammar.CompiledGrammar> {
+    await this.#check.check(schema, isStrict);
+    const { compiler } = this.#compiler;
+    try {
+      // Two spaces at most between elements: a model may otherwise fill its tokens with blanks.
+      return await compiler.compileJSONSchema(schema, true, 2, undefined, isStrict, 2);
+    } catch (error) {
+      throw refused(messageOf(error));
+    }
   }
 }
 

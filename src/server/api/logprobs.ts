@@ -4,6 +4,8 @@ import type { Tokenizer } from "../../runtime/tokenizer.ts";
 
 type TokenLogprobs = NonNullable<RequestOutput["logprobs"]>;
 
+const LEAST_LOGPROB = -9999;
+
 /** One token's text, special ones included. */
 export function tokenText(tokenizer: Tokenizer, tokenId: number): string {
   return tokenizer.decode([tokenId], { skipSpecialTokens: false });
@@ -60,7 +62,7 @@ function topByText(
   );
 }
 
-/** JSON has no -Infinity; vLLM and OpenAI say -9999. */
+/** JSON has neither -Infinity nor NaN (which logits that overflowed leave); vLLM and OpenAI say -9999. */
 function finite(logprob: number): number {
-  return Math.max(logprob, -9999);
+  return logprob >= LEAST_LOGPROB ? logprob : LEAST_LOGPROB;
 }

@@ -7,14 +7,6 @@ import type { SamplingFields } from "./fields.ts";
 
 const SEEDS = 2 ** 32;
 
-/** Fields whose device half is missing: they would be taken and have no effect. */
-export const UNSUPPORTED: ReadonlySet<string> = new Set([
-  "logit_bias",
-  "logprobs",
-  "min_tokens",
-  "response_format",
-]);
-
 /** A field, else what the checkpoint recommends, else the engine's default. */
 export function samplingOptions(
   fields: SamplingFields,
@@ -49,22 +41,9 @@ export function seedOfChoice(
   return { seed: (((seed + index) % SEEDS) + SEEDS) % SEEDS };
 }
 
-/** Throws a 400 for a field in use that is in `unsupported`. */
-export function refuseUnsupported(
-  unsupported: ReadonlySet<string>,
-  fields: SamplingFields & { readonly logprobs?: unknown; readonly response_format?: unknown },
-): void {
-  const { logit_bias: bias, logprobs, response_format: format } = fields;
-  const isUsed = {
-    logit_bias: Object.keys(bias ?? {}).length > 0,
-    logprobs: logprobs !== null && logprobs !== undefined && logprobs !== false,
-    min_tokens: (fields.min_tokens ?? 0) > 0,
-    response_format: ((format ?? { type: "text" }) as { type: string }).type !== "text",
-  };
-  for (const [field, used] of Object.entries(isUsed)) {
-    if (used && unsupported.has(field)) throw notSupportedYet(field);
-  }
-  if (fields.skip_special_tokens === false) throw notSupportedYet("skip_special_tokens");
+/** Throws a 400 for a field that would be taken and have no effect. */
+export function refuseUnsupported({ skip_special_tokens: skips }: SamplingFields): void {
+  if (skips === false) throw notSupportedYet("skip_special_tokens");
 }
 
 export function notSupportedYet(field: string): Error {

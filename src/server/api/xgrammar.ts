@@ -9,16 +9,18 @@ import type * as xgrammar from "@mlc-ai/web-xgrammar";
 
 export type XGrammar = typeof xgrammar;
 
-let loaded: Promise<XGrammar> | undefined; // 1 MB of WebAssembly: once a process
-
-export function loadXGrammar(): Promise<XGrammar> {
-  return (loaded ??= load());
+/** An instance of the library with memory of its own. */
+export interface XGrammarInstance {
+  readonly api: XGrammar;
+  /** What it complained of last, less the place in its source; "" for nothing. */
+  lastComplaint(): string;
 }
 
-async function load(): Promise<XGrammar> {
+/** Takes about 40 ms. */
+export async function loadXGrammar(): Promise<XGrammarInstance> {
   const require = createRequire(import.meta.url);
   const filename = require.resolve("@mlc-ai/web-xgrammar");
-  const names = ["exports", "module", "require", "__filename"];
+  const names = ["exports", "module", "require", "__filename", "console"];
   const source = await readFile(filename, "utf8");
   // A function compiled here may require, but not import.
   const code = source.replaceAll("await import('module')", "require('module')");
@@ -27,8 +29,14 @@ async function load(): Promise<XGrammar> {
     module: object,
     require: NodeJS.Require,
     filename: string,
+    console: object,
   ) => void;
   const module = { exports: {} };
-  run(module.exports, module, require, filename);
-  return module.exports as XGrammar;
+  let complaint = "";
+  const note = (text: unknown): void => {
+    const [, said] = /^\[FATAL\] \S+: (.*)/.exec(String(text)) ?? [];
+    complaint = said ?? complaint;
+  };
+  run(module.exports, module, require, filename, { log: note, warn: note, error: note });
+  return { api: module.exports as XGrammar, lastComplaint: () => complaint };
 }

@@ -173,6 +173,7 @@ export class ReplicaSet {
       }
       return true;
     } catch (error) {
+      if (error instanceof InputError) throw error; // its own fault, as a mask without a token
       observer?.onFailure(replica.index);
       if (!replica.checkFailure()) throw error;
       const canRetry = numOutputs === 0 && !signal.aborted && !this.#isDraining;

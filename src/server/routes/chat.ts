@@ -10,8 +10,11 @@ import {
   type Generation,
   startGeneration,
 } from "../api/generation.ts";
+import { ChatMessageWriter, type MessagePiece } from "../api/chatMessage.ts";
 import { chatLogprob } from "../api/logprobs.ts";
 import { checkContext, notSupportedYet, refuseUnsupported } from "../api/sampling.ts";
+import { TOOL_CALL_FORMATS } from "../api/toolCalls.ts";
+import { readToolChoice, type ToolChoice } from "../api/toolChoice.ts";
 import { logFailure, type ServerContext, servedModel, tokenizerOf } from "../context.ts";
 import { badRequest } from "../http/apiError.ts";
 import { readJsonBody } from "../http/jsonBody.ts";
@@ -22,23 +25,26 @@ import { answerHead, type AnswerHead } from "./answerHead.ts";
 export async function chatCompletions(server: ServerContext, { req }: Context): Promise<Response> {
   const body = await readJsonBody(req.raw, chatBody, server.options.maxRequestBytes);
   const model = servedModel(server, body.model);
-  checkFields(server, body);
+  checkFields(body);
+  const choice = readToolChoice(body);
   const prompt = renderChat(server, body);
   const maxTokens = body.max_completion_tokens ?? body.max_tokens ?? undefined;
   if (maxTokens === 0) throw badRequest("max_tokens: expected at least 1.", "max_tokens");
   checkContext(prompt.length, maxTokens, server.replicas.model.executor.limits, "messages");
   const n = body.n ?? 1;
   const logprobs = body.logprobs === true ? (body.top_logprobs ?? 0) : undefined;
-  const format = body.response_format;
+  const format = "format" in choice ? choice.format : body.response_format;
   const spec = { prompts: [prompt], n, fields: body, format, maxTokens, logprobs };
   const generation = await startGeneration(server, spec, req.raw.signal);
-  const tokenizer = tokenizerOf(server);
+  const writers = messageWriters(server, choice, n);
+  const reading = { generation, writers, tokenizer: tokenizerOf(server) };
   if (body.stream !== true) {
-    const head = answerHead("chatcmpl", "chat.completion", model);
-    return Response.json(await wholeAnswer(n, generation, head, tokenizer));
+    return Response.json(
+      await wholeAnswer(reading, answerHead("chatcmpl", "chat.completion", model)),
+    );
   }
   const head = answerHead("chatcmpl", "chat.completion.chunk", model);
-  return sseResponse(streamAnswer(body, generation, head, tokenizer), {
+  return sseResponse(streamAnswer(body, reading, head), {
     onCancel: () => {
       generation.stop();
     },
@@ -48,16 +54,30 @@ export async function chatCompletions(server: ServerContext, { req }: Context): 
   });
 }
 
-function checkFields(server: ServerContext, body: ChatBody): void {
-  refuseUnsupported(server.unsupported, body);
-  const { logprobs, top_logprobs, tool_choice } = body;
+function checkFields(body: ChatBody): void {
+  refuseUnsupported(body);
+  const { logprobs, top_logprobs } = body;
   if (typeof top_logprobs === "number" && logprobs !== true) {
     throw badRequest("top_logprobs: expected logprobs to be true with it.", "top_logprobs");
   }
-  const isFree = ["auto", "none", null, undefined].includes(tool_choice as string | null);
-  if (!isFree) {
-    throw badRequest('tool_choice: expected "auto" or "none".', "tool_choice", "invalid_value");
-  }
+}
+
+/** A completion under way, and what makes messages of it. */
+interface ChatReading {
+  readonly generation: Generation;
+  /** One a choice. */
+  readonly writers: readonly ChatMessageWriter[];
+  readonly tokenizer: Tokenizer;
+}
+
+function messageWriters(
+  { options }: ServerContext,
+  choice: ToolChoice,
+  n: number,
+): ChatMessageWriter[] {
+  const { toolCallParser: parser } = options;
+  const format = parser === null ? null : TOOL_CALL_FORMATS[parser];
+  return Array.from({ length: n }, () => new ChatMessageWriter(choice, format));
 }
 
 type ChatPrompt = Pick<ChatBody, "messages" | "tools"> &
@@ -90,53 +110,69 @@ function requireTemplate({ chatTemplate }: ServerContext): ChatTemplate {
 }
 
 async function wholeAnswer(
-  n: number,
-  generation: Generation,
+  { generation, writers, tokenizer }: ChatReading,
   head: AnswerHead,
-  tokenizer: Tokenizer,
 ): Promise<object> {
-  const all = await collectChoices(generation, n);
-  return {
-    ...head,
-    choices: all.map((outputs, index) => ({
-      index,
-      message: {
-        role: "assistant",
-        content: outputs.map(({ text }) => text).join(""),
-        refusal: null,
-      },
-      ...ending(outputs, tokenizer),
-    })),
-    usage: generation.usage(),
-  };
+  const all = await collectChoices(generation, writers.length);
+  const choices = writers.map((writer, index) => {
+    const outputs = all[index] ?? [];
+    const piece = writer.write(outputs.map(({ text }) => text).join(""), true);
+    const { content, toolCalls } = piece;
+    const calls = toolCalls.map(({ id, type, function: called }) => ({
+      id,
+      type,
+      function: called,
+    }));
+    const message = {
+      role: "assistant",
+      content: content === "" && calls.length > 0 ? null : content,
+      refusal: null,
+      ...(calls.length > 0 ? { tool_calls: calls } : {}),
+    };
+    return { index, message, ...ending(outputs, tokenizer, writer) };
+  });
+  return { ...head, choices, usage: generation.usage() };
 }
 
 /** What a message and a chunk have besides their text. */
-function ending(outputs: readonly RequestOutput[], tokenizer: Tokenizer): object {
+function ending(
+  outputs: readonly RequestOutput[],
+  tokenizer: Tokenizer,
+  writer: ChatMessageWriter | undefined,
+): object {
   const entries = outputs.flatMap(({ logprobs }) => logprobs ?? []);
   const content = entries.map((entry) => chatLogprob(tokenizer, entry));
   const last = outputs.at(-1);
+  const reason = finishReasonOf(last?.finishReason ?? null);
+  const isCall = reason === "stop" && writer?.hasChosenCalls === true;
   return {
     logprobs: content.length === 0 ? null : { content, refusal: null },
-    finish_reason: finishReasonOf(last?.finishReason ?? null),
+    finish_reason: isCall ? "tool_calls" : reason,
     stop_reason: last?.stopReason ?? null,
   };
 }
 
 async function* streamAnswer(
-  { n, stream_options: options }: ChatBody,
-  generation: Generation,
+  { stream_options: options }: ChatBody,
+  { generation, writers, tokenizer }: ChatReading,
   head: AnswerHead,
-  tokenizer: Tokenizer,
 ): AsyncGenerator<object, void, undefined> {
-  for (let index = 0; index < (n ?? 1); index++) {
+  for (const index of writers.keys()) {
     const delta = { role: "assistant", content: "" };
-    yield { ...head, choices: [{ index, delta, ...ending([], tokenizer) }] };
+    yield { ...head, choices: [{ index, delta, ...ending([], tokenizer, undefined) }] };
   }
   for await (const { choiceIndex: index, output } of generation.outputs) {
-    const delta =
-      output.finishReason !== null && output.text === "" ? {} : { content: output.text };
-    yield { ...head, choices: [{ index, delta, ...ending([output], tokenizer) }] };
+    const writer = writers[index];
+    const piece = writer?.write(output.text, output.finishReason !== null);
+    const delta = deltaOf(piece, output.finishReason !== null);
+    yield { ...head, choices: [{ index, delta, ...ending([output], tokenizer, writer) }] };
   }
   if (options?.include_usage === true) yield { ...head, choices: [], usage: generation.usage() };
+}
+
+function deltaOf(piece: MessagePiece | undefined, isLast: boolean): object {
+  const { content = "", toolCalls = [] } = piece ?? {};
+  const calls = toolCalls.length > 0 ? { tool_calls: toolCalls } : {};
+  const isEmpty = content === "" && (isLast || toolCalls.length > 0);
+  return isEmpty ? calls : { content, ...calls };
 }

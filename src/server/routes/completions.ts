@@ -54,7 +54,7 @@ function readJob(server: ServerContext, body: CompletionBody): CompletionJob {
   const n = body.n ?? 1;
   if ((body.best_of ?? n) !== n) throw notSupportedYet("best_of");
   if ((body.suffix ?? "") !== "") throw notSupportedYet("suffix");
-  refuseUnsupported(server.unsupported, body);
+  refuseUnsupported(body);
   const prompts = encodePrompts(server, body);
   const maxTokens = body.max_tokens ?? DEFAULT_MAX_TOKENS;
   if (maxTokens === 0 && body.echo !== true) {

@@ -9,6 +9,7 @@ import { Tokenizer } from "../../../src/runtime/tokenizer.ts";
 import type { ExecutorLimits } from "../../../src/runtime/executor/executor.ts";
 import { ChatTemplate } from "../../../src/server/api/chatTemplate.ts";
 import { GrammarFactory } from "../../../src/server/api/grammar.ts";
+import { Listener } from "../../../src/server/http/listener.ts";
 import { ServerMetrics } from "../../../src/server/observe/metrics.ts";
 import { ReplicaSet } from "../../../src/server/replicas/replicaSet.ts";
 import type { ServedModel } from "../../../src/server/replicas/servedModel.ts";
@@ -47,8 +48,6 @@ export interface SimulatedSetup {
   readonly faults?: (replicaIndex: number, numLoads: number) => SimulatedFaults;
   readonly restartDelaysMs?: readonly number[];
   readonly hasChatTemplate?: boolean;
-  /** Fields that are refused; none when left out. */
-  readonly unsupported?: ReadonlySet<string>;
   readonly limits?: Partial<ExecutorLimits>;
 }
 
@@ -60,7 +59,8 @@ export interface SimulatedServer extends RunningServer {
 
 function simulatedModel(faults: SimulatedFaults, changed: Partial<ExecutorLimits>): ServedModel {
   const executor = new SimulatedExecutor({ ...limits, ...changed }, faults);
-  const llm = new LLM(executor, tokenizer);
+  const scheduler = { schedulingPolicy: "priority" } as const;
+  const llm = new LLM(executor, tokenizer, { scheduler });
   const range = { begin: 0, end: 1 };
   const rank = { rank: 0, tpRank: 0, ppRank: 0, deviceIndex: 0, deviceName: "simulated" };
   const ranges = { layers: range, heads: range, kvHeads: range, vocab: range };
@@ -113,6 +113,7 @@ export async function startSimulated(setup: SimulatedSetup = {}): Promise<Simula
     firstReplica: 0,
     chatTemplate: undefined,
     drainTimeoutMs: 5000,
+    toolCallParser: null,
     ...setup.options,
   };
   const metrics = new ServerMetrics("sim");
@@ -129,10 +130,8 @@ export async function startSimulated(setup: SimulatedSetup = {}): Promise<Simula
   const grammars = (): Promise<GrammarFactory> =>
     GrammarFactory.load(DEMO_MODEL, limits.vocabSize, tokenizer.eosTokenIds);
   const parts = { options, metrics, chatTemplate, grammars, log: quiet };
-  const server = await serveReplicas(replicas, {
-    ...parts,
-    unsupported: setup.unsupported ?? new Set(),
-  });
+  const listener = await Listener.open(options.host, options.port);
+  const server = serveReplicas(replicas, parts, listener);
   const baseURL = `${server.url}/v1`;
   const client = new OpenAI({ baseURL, apiKey: options.apiKeys[0] ?? "none", maxRetries: 0 });
   const isIdle = (): boolean =>
