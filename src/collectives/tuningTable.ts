@@ -24,12 +24,17 @@ export const ALL_REDUCE_TABLE: Readonly<Record<TransportKind, readonly TuningRow
   loopback: [{ worldSize: Infinity, oneShot: 64 * KiB, recursiveDoubling: 0, halvingDoubling: 0 }],
   sharedMemory: [
     { worldSize: 2, oneShot: 128 * KiB, recursiveDoubling: 0, halvingDoubling: 0 },
-    { worldSize: 4, oneShot: 64 * KiB, recursiveDoubling: 0, halvingDoubling: 4096 * KiB },
+    {
+      worldSize: 4,
+      oneShot: 64 * KiB,
+      recursiveDoubling: 128 * KiB,
+      halvingDoubling: 4096 * KiB,
+    },
     {
       worldSize: Infinity,
       oneShot: 16 * KiB,
-      recursiveDoubling: 64 * KiB,
-      halvingDoubling: 4096 * KiB,
+      recursiveDoubling: 128 * KiB,
+      halvingDoubling: 1024 * KiB,
     },
   ],
   tcp: [

@@ -5,6 +5,10 @@ export class LocalBell implements Bell {
   #numRings = 0;
   #wake: (() => void) | undefined;
 
+  alarm(): void {
+    this.ring();
+  }
+
   ring(): void {
     this.#numRings += 1;
     this.#wake?.();

@@ -1,7 +1,8 @@
 /**
- * A rank's bell on shared memory: a count of rings and a flag that says whether the rank sleeps, so
- * that ringing an awake rank costs no system call. The count is read before polling and compared by
- * the sleep itself, so a ring between the two is never lost.
+ * A rank's bell on shared memory: a count of rings, a flag that says whether the rank sleeps, and the
+ * count that it wants to be woken at. Ringing an awake rank costs no system call, nor does ringing one that
+ * needs more than this to go on: of seven messages that a rank waits for, only the last wakes it. The count
+ * is read before polling and compared by the sleep itself, so a ring between the two is never lost.
  */
 import type { Bell } from "./waiters.ts";
 
@@ -18,6 +19,10 @@ export interface BellOptions {
   /** Longest single blocking sleep. */
   readonly sliceMs: number;
 }
+
+const [COUNT, SLEEPS, WAKE_AT] = [0, 1, 2];
+/** More than anybody waits for. */
+const MANY_RINGS = 2 ** 20;
 
 /** Words a bell takes: a cache line. */
 export const BELL_WORDS = 16;
@@ -37,41 +42,71 @@ export class SharedBell implements Bell {
     this.#options = options;
   }
 
-  /** Rings another rank's bell; wakes it if it sleeps. */
+  /** Rings another rank's bell; wakes it if it sleeps and has waited for this ring. */
   static ring(words: Int32Array): void {
-    Atomics.add(words, 0, 1);
-    if (Atomics.load(words, 1) === 1) Atomics.notify(words, 0);
+    const count = Atomics.add(words, COUNT, 1) + 1;
+    if (Atomics.load(words, SLEEPS) === 0) return;
+    if (isReached(count, Atomics.load(words, WAKE_AT))) Atomics.notify(words, COUNT);
+  }
+
+  /** As `ring`, and wakes it whatever it waits for: an abort, a rank that leaves. */
+  static alarm(words: Int32Array): void {
+    Atomics.add(words, COUNT, MANY_RINGS);
+    Atomics.notify(words, COUNT);
+  }
+
+  /** This rank's own alarm: what it sleeps for has changed. */
+  alarm(): void {
+    SharedBell.alarm(this.#words);
   }
 
   read(): number {
-    return Atomics.load(this.#words, 0);
+    return Atomics.load(this.#words, COUNT);
   }
 
-  async sleep(seen: number, numPending: number): Promise<void> {
-    if (this.#spin(seen)) return;
+  async sleep(seen: number, numPending: number, numRings = 1): Promise<void> {
+    const wakeAt = (seen + numRings) | 0;
+    if (this.#spin(wakeAt)) return;
     if (this.#options.wait === "block") await this.#yieldTurns();
-    Atomics.store(this.#words, 1, 1);
+    Atomics.store(this.#words, WAKE_AT, wakeAt);
+    Atomics.store(this.#words, SLEEPS, 1);
+    // Asleep it is not woken by rings before the last, but they may come just before it falls asleep.
+    let count = this.read();
+    while (!isReached(count, wakeAt)) {
+      if (await this.#sleepAt(count, numPending)) break;
+      count = this.read();
+    }
+    Atomics.store(this.#words, SLEEPS, 0);
+  }
+
+  /** False when the count was another one already. */
+  async #sleepAt(count: number, numPending: number): Promise<boolean> {
     if (this.#options.wait === "block") {
       const sliceMs = numPending > 1 ? SLICE_OF_MANY_MS : this.#options.sliceMs;
-      Atomics.wait(this.#words, 0, seen, sliceMs);
-    } else {
-      const outcome = Atomics.waitAsync(this.#words, 0, seen);
-      if (outcome.async) await outcome.value;
+      return Atomics.wait(this.#words, COUNT, count, sliceMs) !== "not-equal";
     }
-    Atomics.store(this.#words, 1, 0);
+    const outcome = Atomics.waitAsync(this.#words, COUNT, count);
+    if (!outcome.async) return outcome.value !== "not-equal";
+    await outcome.value;
+    return true;
   }
 
   async #yieldTurns(): Promise<void> {
     for (let turn = 0; turn < TURNS_BEFORE_BLOCKING; turn++) await Promise.resolve();
   }
 
-  /** True when the bell rang meanwhile. */
-  #spin(seen: number): boolean {
-    if (this.#options.spinMs <= 0) return this.read() !== seen;
+  /** True when the bell rang often enough meanwhile. */
+  #spin(wakeAt: number): boolean {
+    if (this.#options.spinMs <= 0) return isReached(this.read(), wakeAt);
     const end = performance.now() + this.#options.spinMs;
     do {
-      if (this.read() !== seen) return true;
+      if (isReached(this.read(), wakeAt)) return true;
     } while (performance.now() < end);
     return false;
   }
+}
+
+/** Counts wrap at 32 bits. */
+function isReached(count: number, wakeAt: number): boolean {
+  return ((count - wakeAt) | 0) >= 0;
 }

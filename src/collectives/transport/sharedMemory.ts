@@ -63,11 +63,16 @@ export function createSharedMemory(
   return { kind: "sharedMemory", ...shape, buffer };
 }
 
+/** Progress of all ranks, for the thread that watches them. */
+export function controlOf(descriptor: SharedMemoryDescriptor): ControlBlock {
+  return open(descriptor).control;
+}
+
 /** Ends every operation of every rank from outside, e.g. when a worker has died. */
 export function abortSharedMemory(descriptor: SharedMemoryDescriptor, cause: AbortCause): void {
   const { bells, control } = open(descriptor);
   control.abort(cause);
-  for (const bell of bells) SharedBell.ring(bell);
+  for (const bell of bells) SharedBell.alarm(bell);
 }
 
 /** In each worker, once. */
@@ -146,18 +151,21 @@ class SharedMemoryTransport implements Transport {
       }
       return false;
     };
-    return this.#waiters.wait(from, takeAll, guard);
+    const { publishing, mailbox } = this.#descriptor;
+    const slotBytes = Math.min(publishing.slotBytes, mailbox.slotBytes);
+    const isWhole = (guard.maxMessageBytes ?? Infinity) <= slotBytes;
+    return this.#waiters.wait(from, takeAll, guard, isWhole);
   }
 
   abort(cause: AbortCause): void {
     this.control.abort(cause);
-    for (const bell of this.#bells) SharedBell.ring(bell);
+    for (const bell of this.#bells) SharedBell.alarm(bell);
   }
 
   close(): void {
     this.control.leave(this.rank);
     this.#waiters.close(new CollectiveError(`rank ${this.rank} closed its transport`));
-    for (const bell of this.#bells) SharedBell.ring(bell);
+    for (const bell of this.#bells) SharedBell.alarm(bell);
   }
 
   #write(

@@ -44,6 +44,8 @@ export type UseChunk = (chunk: Chunk) => void;
 
 /** Ends a wait by throwing: the deadline, the abort and the agreement check of one operation. */
 export interface Guard {
+  /** No message of the operation is longer; undefined where that is not known. */
+  readonly maxMessageBytes?: number | undefined;
   /** Called at each wake-up; one atomic load. */
   checkAbort(): void;
   /** Called every slice (at most 100 ms) of a wait for `waitingFor`, a world rank; undefined for several. */

@@ -11,14 +11,20 @@ import type { Guard } from "./transport.ts";
 export interface Bell {
   /** The number of rings so far, to be given to `sleep`. */
   read(): number;
-  /** Ends when the bell has rung more than `seen` times; may end early. */
-  sleep(seen: number, numPending: number): Promise<void>;
+  /**
+   * Ends when the bell has rung `numRings` times more than `seen`; may end early. `numPending`: waits
+   * that this sleep is for.
+   */
+  sleep(seen: number, numPending: number, numRings: number): Promise<void>;
+  /** Ends the sleep. */
+  alarm(): void;
 }
 
 interface Waiter {
   readonly waitingFor: number | undefined;
   readonly poll: () => boolean;
   readonly guard: Guard;
+  readonly isWhole: boolean;
   readonly resolve: () => void;
   readonly reject: (error: Error) => void;
 }
@@ -28,6 +34,8 @@ export class Waiters {
   readonly #sliceMs: number;
   #pending: Waiter[] = [];
   #driving = false;
+  /** That the present sleep ends at; 0 while awake. */
+  #numRings = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #inspectedAt = 0;
 
@@ -36,12 +44,21 @@ export class Waiters {
     this.#sliceMs = sliceMs;
   }
 
-  /** Resolves once `poll` returns true; rejects with what `poll` or the guard throws. */
-  wait(waitingFor: number | undefined, poll: () => boolean, guard: Guard): Promise<void> {
+  /**
+   * Resolves once `poll` returns true; rejects with what `poll` or the guard throws. `isWhole`: it takes one
+   * ring, of its own, to end it; between rings that only bring others of its kind nothing can be done.
+   */
+  wait(
+    waitingFor: number | undefined,
+    poll: () => boolean,
+    guard: Guard,
+    isWhole = false,
+  ): Promise<void> {
     return new Promise((resolve, reject) => {
-      const waiter: Waiter = { waitingFor, poll, guard, resolve, reject };
+      const waiter: Waiter = { waitingFor, poll, guard, isWhole, resolve, reject };
       if (settled(waiter)) return;
       this.#pending.push(waiter);
+      if (this.#numRings > 1) this.#bell.alarm(); // it may need a ring that the sleep would ignore
       this.#armTimer();
       if (!this.#driving) void this.#drive();
     });
@@ -66,7 +83,13 @@ export class Waiters {
         await Promise.resolve();
         continue;
       }
-      await this.#bell.sleep(seen, this.#pending.length);
+      const numPending = this.#pending.length;
+      // Of one operation only: another's messages may not come before this one has ended.
+      const [first] = this.#pending;
+      const isOne = this.#pending.every((each) => each.isWhole && each.guard === first?.guard);
+      this.#numRings = isOne ? numPending : 1;
+      await this.#bell.sleep(seen, numPending, this.#numRings);
+      this.#numRings = 0;
       // A blocking sleep starves the timer, so the slice is also looked after here.
       if (performance.now() - this.#inspectedAt >= this.#sliceMs) this.#inspectAll();
     }

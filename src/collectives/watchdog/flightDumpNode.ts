@@ -29,6 +29,8 @@ export interface FlightDumpOptions {
   /** By default TANDEM_FLIGHT_RECORDER_DIR. */
   readonly directory?: string;
   readonly logger?: Logger;
+  /** Whether to pass on SIGUSR2; by default on the main thread. One rank of a process does it for all. */
+  readonly onSignal?: boolean;
 }
 
 const POLL_MS = 200;
@@ -52,7 +54,8 @@ export function installFlightDump(
     writeFlightReport(recorder, control, "asked for by SIGUSR2", options);
   }, POLL_MS);
   timer.unref();
-  const removeSignal = isMainThread ? dumpOnSignal(control) : () => undefined;
+  const { onSignal = isMainThread } = options;
+  const removeSignal = onSignal ? dumpOnSignal(control) : () => undefined;
   return () => {
     clearInterval(timer);
     removeSignal();

@@ -41,6 +41,11 @@ export class OperationGuard implements Guard {
     this.#deadline = performance.now() + timeoutMs;
   }
 
+  get maxMessageBytes(): number | undefined {
+    const { bytes } = this.#operation;
+    return bytes < 0 ? undefined : bytes;
+  }
+
   checkAbort(): void {
     if (!this.#control.aborted) return;
     const cause = this.#control.abortCause;
