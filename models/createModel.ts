@@ -1,5 +1,4 @@
 /** From a config and a rank's place in the layout to its recorded model. */
-import type { Communicator } from "../src/collectives/communicator.ts";
 import type { Device, Tensor } from "../src/device/device.ts";
 import { ropeTable } from "../src/kernels/rope.ts";
 import type { ModelConfig } from "./config.ts";
@@ -16,7 +15,6 @@ export interface CreateModelOptions {
   readonly rank: number;
   readonly tpSize: number;
   readonly ppSize: number;
-  readonly pp: Communicator;
   readonly weights: WeightStore;
   readonly kvCaches: readonly LayerKvCache[];
   readonly lastToken: Tensor; // [maxNumSeqs] u32
@@ -29,7 +27,7 @@ export interface CreateModelOptions {
 }
 
 export function createModel(options: CreateModelOptions): Decoder {
-  const { device, config, rank, tpSize, ppSize, pp, maxModelLen } = options;
+  const { device, config, rank, tpSize, ppSize, maxModelLen } = options;
   const { weights, kvCaches, lastToken, blockSize, maxSplits, kvCacheDType } = options;
   const [tpRank, ppRank] = [rank % tpSize, Math.floor(rank / tpSize)];
   const { heads, kvHeads } = headShard(config, tpSize, tpRank);
@@ -60,7 +58,6 @@ export function createModel(options: CreateModelOptions): Decoder {
     kvCaches,
     lastToken,
     stage: {
-      pp,
       receivedFrom: ppRank === 0 ? undefined : `model.layers.${layers.begin - 1}.mlp.down_proj`,
       vocabShard: isLast ? vocabShard(config, tpSize, tpRank) : undefined,
     },

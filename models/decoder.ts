@@ -1,5 +1,4 @@
 /** The decoder that all dense architectures share: the range of its layers that one pipeline stage runs. */
-import type { Communicator } from "../src/collectives/communicator.ts";
 import type { Tensor } from "../src/device/device.ts";
 import { embedding } from "../src/kernels/embedding.ts";
 import type { LinearWeight } from "../src/kernels/linear.ts";
@@ -11,7 +10,6 @@ import type { Range } from "./weights/weightSource.ts";
 
 /** This rank's place in the pipeline. */
 export interface Stage {
-  readonly pp: Communicator;
   /** The block whose residual this stage receives; undefined on the first stage. */
   readonly receivedFrom: string | undefined;
   /** Rows of lm_head on this rank; undefined unless on the last stage. */
@@ -58,15 +56,15 @@ export class Decoder {
     for (const layer of this.#parts.layers) layer.forward(context, residual);
     if (this.#stage.vocabShard !== undefined) return this.#logits(context, residual, logitRows);
     // Only the f32 residual travels between stages, from tp rank r to tp rank r.
-    const { pp } = this.#stage;
+    const { pp } = context;
     pp.send(context.rec, "residual", residual.whole(context), pp.rank + 1);
     return undefined;
   }
 
-  #start({ rec, inputs, capacity }: ForwardContext): Tensor {
+  #start({ rec, inputs, capacity, pp }: ForwardContext): Tensor {
     const { hiddenSize, lastToken } = this.#parts;
     const residual = rec.alloc("residual", [capacity, hiddenSize]);
-    const { pp, receivedFrom } = this.#stage;
+    const { receivedFrom } = this.#stage;
     if (this.#embedTokens === undefined) {
       pp.recv(rec, "residual", residual, pp.rank - 1);
       if (receivedFrom !== undefined) rec.tap(residualTap(receivedFrom), residual);

@@ -7,10 +7,10 @@ import { repositoryFolder } from "../src/cli/launcher/dependencies.ts";
 import {
   fetchSwiftShader,
   hasSoftwareGpu,
-  installedDrivers,
   SWIFTSHADER_DRIVER,
   vulkanEnvironment,
 } from "../src/cli/launcher/softwareGpu.ts";
+import { installedDrivers } from "../src/common/vulkanDriversNode.ts";
 import { SOFTWARE_ADAPTERS, selectAdapters, TEST_ADAPTERS_VARIABLE } from "./testAdapters.ts";
 import { readTotals, totalsLine } from "./testTotals.ts";
 

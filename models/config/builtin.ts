@@ -67,11 +67,16 @@ export const BUILTIN_NAMES: readonly string[] = Object.keys(SHAPES);
 
 /** The shape of a well-known model; capitals do not matter. */
 export function builtinConfig(name: string): ModelConfig {
+  return parseConfig(builtinJson(name), name);
+}
+
+/** The same as a config.json has it. */
+export function builtinJson(name: string): Record<string, unknown> {
   const found = BUILTIN_NAMES.find((known) => known.toLowerCase() === name.toLowerCase());
   const json = found === undefined ? undefined : SHAPES[found];
   if (json === undefined) {
     const expected = `a model directory or one of ${BUILTIN_NAMES.join(", ")}`;
     throw new ConfigError({ what: "--model", expected, got: name });
   }
-  return parseConfig(json, name);
+  return json;
 }

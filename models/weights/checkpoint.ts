@@ -9,8 +9,23 @@ import {
   type TensorInfo,
   WEIGHT_DTYPES,
 } from "./safetensorsHeader.ts";
-import { blocksOf, packBlock, readsOf, resolveSlice } from "./slice.ts";
-import type { OnChunk, Slice, WeightInfo, WeightSource } from "./weightSource.ts";
+import {
+  type Block,
+  blocksOf,
+  isContiguous,
+  packBlock,
+  readsOf,
+  resolveSlice,
+  type SliceGeometry,
+} from "./slice.ts";
+import {
+  type OnChunk,
+  sizeOf,
+  type Slice,
+  type SliceRead,
+  type WeightInfo,
+  type WeightSource,
+} from "./weightSource.ts";
 
 const SINGLE = "model.safetensors";
 const INDEX = "model.safetensors.index.json";
@@ -146,14 +161,47 @@ export class Checkpoint implements WeightSource {
   }
 
   async readSlice(name: string, slice: Slice, onChunk: OnChunk): Promise<void> {
-    const { file, shape, dtype, begin: tensorBegin } = this.tensorInfo(name);
-    const geometry = resolveSlice(name, shape, slice, DTYPE_BYTES[dtype]);
+    const tensor = this.tensorInfo(name);
+    const geometry = resolveSlice(name, tensor.shape, slice, DTYPE_BYTES[tensor.dtype]);
     for (const block of blocksOf(geometry)) {
-      const reads: Uint8Array[] = [];
-      for (const { begin, end } of readsOf(geometry, block)) {
-        reads.push(await readExactly(this.#files, file, tensorBegin + begin, tensorBegin + end));
-      }
-      await onChunk({ offset: block.offset, bytes: packBlock(geometry, block, reads) });
+      const bytes = await this.#readBlock(tensor, geometry, block);
+      await onChunk({ offset: block.offset, bytes });
+    }
+  }
+
+  *sliceReads(name: string, slice: Slice, maxBytes: number): Generator<SliceRead> {
+    const tensor = this.tensorInfo(name);
+    const geometry = resolveSlice(name, tensor.shape, slice, DTYPE_BYTES[tensor.dtype]);
+    for (const block of blocksOf(geometry, maxBytes)) {
+      const sizeBytes = sizeOf(block.rows) * block.packedColumns * geometry.bytesPerElement;
+      const into = (view: Uint8Array): Promise<void> =>
+        this.#readBlockInto(tensor, geometry, block, view);
+      yield { offset: block.offset, sizeBytes, into };
+    }
+  }
+
+  async #readBlock(tensor: TensorInfo, geometry: SliceGeometry, block: Block): Promise<Uint8Array> {
+    const reads: Uint8Array[] = [];
+    for (const { begin, end } of readsOf(geometry, block)) {
+      const [first, last] = [tensor.begin + begin, tensor.begin + end];
+      reads.push(await readExactly(this.#files, tensor.file, first, last));
+    }
+    return packBlock(geometry, block, reads);
+  }
+
+  /** Without a copy where the file holds the block as it is wanted. */
+  async #readBlockInto(
+    tensor: TensorInfo,
+    geometry: SliceGeometry,
+    block: Block,
+    into: Uint8Array,
+  ): Promise<void> {
+    const [only] = readsOf(geometry, block);
+    const isDirect = only !== undefined && isContiguous(geometry, block);
+    if (isDirect && this.#files.readInto !== undefined) {
+      await this.#files.readInto(tensor.file, tensor.begin + only.begin, into);
+    } else {
+      into.set(await this.#readBlock(tensor, geometry, block));
     }
   }
 }

@@ -8,6 +8,8 @@ export interface FileSource {
   size(path: string): Promise<number>;
   /** Bytes begin to end (end not included); a fresh array that the caller may keep. */
   read(path: string, begin: number, end: number): Promise<Uint8Array>;
+  /** Fills all of `into` with the bytes from `begin` on; left out where `read` is all there is. */
+  readInto?(path: string, begin: number, into: Uint8Array): Promise<void>;
   /** The whole file as UTF-8. */
   readText(path: string): Promise<string>;
 }

@@ -1,5 +1,5 @@
 /** The FileSource of Node, and the one way that Tandem writes a file. */
-import { type FileHandle, open, readFile, rename, rm, stat } from "node:fs/promises";
+import { open, readFile, rename, rm, stat } from "node:fs/promises";
 import { InputError, messageOf } from "../../src/common/errors.ts";
 import type { FileSource } from "./files.ts";
 
@@ -13,33 +13,30 @@ export const nodeFiles: FileSource = {
   size: async (path) => (await attempt(path, "read", () => stat(path))).size,
   read: async (path, begin, end) =>
     attempt(path, "read", async () => {
-      const handle = await open(path, "r");
-      try {
-        return await readRange(handle, path, begin, end);
-      } finally {
-        await handle.close();
-      }
+      const bytes = new Uint8Array(end - begin);
+      await readRange(path, begin, bytes);
+      return bytes;
     }),
+  readInto: async (path, begin, into) => attempt(path, "read", () => readRange(path, begin, into)),
   readText: async (path) => attempt(path, "read", () => readFile(path, "utf8")),
 };
 
-async function readRange(
-  handle: FileHandle,
-  path: string,
-  begin: number,
-  end: number,
-): Promise<Uint8Array> {
-  const bytes = new Uint8Array(end - begin);
-  let filled = 0;
-  while (filled < bytes.byteLength) {
-    const wanted = bytes.byteLength - filled;
-    const { bytesRead } = await handle.read(bytes, filled, wanted, begin + filled);
-    if (bytesRead === 0) {
-      throw new InputError({ what: path, expected: `${end} bytes`, got: begin + filled });
+async function readRange(path: string, begin: number, into: Uint8Array): Promise<void> {
+  const handle = await open(path, "r");
+  try {
+    let filled = 0;
+    while (filled < into.byteLength) {
+      const wanted = into.byteLength - filled;
+      const { bytesRead } = await handle.read(into, filled, wanted, begin + filled);
+      if (bytesRead === 0) {
+        const expected = `${begin + into.byteLength} bytes`;
+        throw new InputError({ what: path, expected, got: begin + filled });
+      }
+      filled += bytesRead;
     }
-    filled += bytesRead;
+  } finally {
+    await handle.close();
   }
-  return bytes;
 }
 
 /**

@@ -3,6 +3,7 @@ import { bf16ToF32, bytesOf, type WeightDType } from "../../src/common/dtype.ts"
 import { WeightsError } from "../../src/common/errors.ts";
 import { roundUp } from "../../src/common/math.ts";
 import type { Device, Tensor } from "../../src/device/device.ts";
+import { UploadRing } from "../../src/device/uploadRing.ts";
 import { convert } from "../../src/kernels/convert.ts";
 import { dummyFill } from "../../src/kernels/dummyFill.ts";
 import type { LinearWeight } from "../../src/kernels/linear.ts";
@@ -11,13 +12,18 @@ import { DummyWeights, dummyScale, fnv1a32 } from "./dummy.ts";
 import { f16ToF32 } from "./float16.ts";
 import { ROW_PADDING_ELEMENTS, type ShardPlan, targetDType, type TargetTensor } from "./plan.ts";
 import { type Piece, pieceRanges, splitTarget } from "./pieces.ts";
-import { readPacked, sizeOf, type WeightSource } from "./weightSource.ts";
+import { readPacked, sizeOf, type Slice, type WeightSource } from "./weightSource.ts";
 
 /** Called as bytes reach the device; `total` is all of this rank's weights. */
 export type LoadProgress = (doneBytes: number, totalBytes: number) => void;
 
 /** writeBuffer copies into staging that is freed when the queue gets to it: wait this often. */
 const BYTES_BETWEEN_WAITS = 256 << 20;
+
+/** Reads under way at once, each with a mapped buffer; small models take small buffers. */
+const NUM_SLOTS = 8;
+const MAX_SLOT_BYTES = 8 << 20;
+const MIN_SLOT_BYTES = 64 << 10;
 
 /** One rank's weights on its device. */
 class DeviceWeights implements WeightStore {
@@ -54,13 +60,18 @@ export async function loadWeights(
 ): Promise<WeightStore> {
   const loader = new Loader(device, plan, source, dtype, progress);
   const store = new DeviceWeights();
-  for (const target of plan.targets) {
-    const isMatrix = target.shape.length === 2;
-    if (isMatrix) store.linears.set(target.name, await loader.matrix(target));
-    else store.vectors.set(target.name, await loader.vector(target));
+  try {
+    for (const target of plan.targets) {
+      const isMatrix = target.shape.length === 2;
+      if (isMatrix) store.linears.set(target.name, await loader.matrix(target));
+      else store.vectors.set(target.name, await loader.vector(target));
+    }
+    await loader.uploaded();
+    await device.idle();
+    return store;
+  } finally {
+    await loader.close();
   }
-  await device.idle();
-  return store;
 }
 
 class Loader {
@@ -69,6 +80,7 @@ class Loader {
   readonly #dtype: WeightDType | "auto";
   readonly #progress: LoadProgress | undefined;
   readonly #totalBytes: number;
+  readonly #ring: UploadRing;
   #doneBytes = 0;
   #sinceWait = 0;
 
@@ -84,6 +96,17 @@ class Loader {
     this.#dtype = dtype;
     this.#progress = progress;
     this.#totalBytes = plan.targets.reduce((sum, target) => sum + this.#sourceBytes(target), 0);
+    const share = roundUp(Math.ceil(this.#totalBytes / NUM_SLOTS), MIN_SLOT_BYTES);
+    this.#ring = new UploadRing(device, Math.min(share, MAX_SLOT_BYTES), NUM_SLOTS);
+  }
+
+  /** Resolves when everything read so far is on its way to the device. */
+  async uploaded(): Promise<void> {
+    await this.#ring.finish();
+  }
+
+  async close(): Promise<void> {
+    await this.#ring.destroy();
   }
 
   /** A 2-D target, in pieces of rows that each fit one storage binding. */
@@ -100,6 +123,7 @@ class Loader {
       const shape = [piece.numRows, inFeatures];
       const raw = this.#device.empty(shape, stored, target.name);
       await this.#fill(raw, target, piece);
+      if (wanted !== stored) await this.#ring.finish();
       const tensor = wanted === stored ? raw : await this.#converted(raw, shape, wanted);
       parts.push({ tensor, outOffset: piece.outOffset });
     }
@@ -132,9 +156,24 @@ class Loader {
         rowPaddingElements: ROW_PADDING_ELEMENTS,
         ...(columns === undefined ? {} : { columns }),
       };
-      await this.#source.readSlice(part.source, slice, async ({ offset, bytes }) => {
-        this.#device.write(raw, bytes, pieceRow * rowBytes + offset);
+      await this.#stream(raw, part.source, slice, pieceRow * rowBytes);
+    }
+  }
+
+  /** Several reads at once, each into mapped memory; else chunk by chunk, through writeBuffer. */
+  async #stream(raw: Tensor, name: string, slice: Slice, start: number): Promise<void> {
+    const reads = this.#source.sliceReads?.(name, slice, this.#ring.slotBytes);
+    if (reads === undefined) {
+      await this.#source.readSlice(name, slice, async ({ offset, bytes }) => {
+        this.#device.write(raw, bytes, start + offset);
         await this.#paced(bytes.byteLength);
+      });
+      return;
+    }
+    for (const { offset, sizeBytes, into } of reads) {
+      await this.#ring.upload(raw, start + offset, sizeBytes, async (view) => {
+        await into(view);
+        this.#advance(sizeBytes);
       });
     }
   }

@@ -131,6 +131,12 @@ export function readsOf(geometry: SliceGeometry, block: Block): readonly Range[]
   }));
 }
 
+/** True where a block is one stretch of the file, and packed as it is there. */
+export function isContiguous({ rowElements }: SliceGeometry, block: Block): boolean {
+  const hasGaps = sizeOf(block.rows) > 1 && sizeOf(block.columns) < rowElements;
+  return !hasGaps && sizeOf(block.columns) === block.packedColumns;
+}
+
 /** Copies a block's rows out of what was read; zeros fill the padding. */
 export function packBlock(
   geometry: SliceGeometry,
@@ -141,8 +147,7 @@ export function packBlock(
   const rowBytes = sizeOf(block.columns) * bytesPerElement;
   const packedRowBytes = block.packedColumns * bytesPerElement;
   const [only] = reads;
-  const hasGaps = sizeOf(block.rows) > 1 && sizeOf(block.columns) < rowElements;
-  if (only !== undefined && !hasGaps && rowBytes === packedRowBytes) return only;
+  if (only !== undefined && isContiguous(geometry, block)) return only;
   const packed = new Uint8Array(sizeOf(block.rows) * packedRowBytes);
   for (let row = 0; row < sizeOf(block.rows); row += 1) {
     const from = reads.length === 1 ? row * rowElements * bytesPerElement : 0;

@@ -43,6 +43,15 @@ export interface Chunk {
 /** Uploads go in pieces of this size: enough for full speed, little enough for staging memory. */
 export const MAX_CHUNK_BYTES = 4 * 1024 * 1024;
 
+/** A stretch of the packed slice that is read when its place is there, at the same time as others. */
+export interface SliceRead {
+  /** Where it begins in the packed slice, in bytes. */
+  readonly offset: number;
+  readonly sizeBytes: number;
+  /** Writes all of `into`, which is sizeBytes long and may lie in a mapped buffer. */
+  readonly into: (into: Uint8Array) => Promise<void>;
+}
+
 export type OnChunk = (chunk: Chunk) => void | Promise<void>;
 
 export interface WeightSource {
@@ -52,6 +61,11 @@ export interface WeightSource {
   info(name: string): WeightInfo;
   /** Streams a slice in the tensor's own dtype; the next chunk waits for onChunk's promise. */
   readSlice(name: string, slice: Slice, onChunk: OnChunk): Promise<void>;
+  /**
+   * The same in reads of at most maxBytes that need not wait for each other; none of them has begun.
+   * Left out by sources whose chunks come in order.
+   */
+  sliceReads?: ((name: string, slice: Slice, maxBytes: number) => Iterable<SliceRead>) | undefined;
 }
 
 /** The whole slice as one packed array; for small tensors and tests. */

@@ -10,7 +10,7 @@ import { addJsonFlag, addModelFlags, flag, type JsonFlag, type ModelFlags } from
 import { ensureAdapter } from "./launcher/softwareGpu.ts";
 import { showLoading } from "./loadProgress.ts";
 import { engineArgs } from "./modelArgs.ts";
-import { serveOptions } from "./serve.ts";
+import { describeBubble, serveOptions } from "./serve.ts";
 import { formatFigure, formatTable } from "./table.ts";
 import { positiveNumber, type ValueParser, wholeNumber } from "./values.ts";
 
@@ -159,6 +159,7 @@ async function withTarget(
   await context.stop.guard(async () => {
     try {
       await use({ url: server.url, apiKey: undefined, model: options.servedModelNames[0] });
+      describeBubble(server, args.ppSize, context);
     } finally {
       await server.stop();
     }

@@ -69,48 +69,111 @@ function hasSubgroupMatrix({ features }: DeviceInfo): boolean {
   return features.some((feature) => feature.endsWith("subgroup-matrix"));
 }
 
-/** The table that people see. */
+/** The first device that is the same GPU, by another driver; undefined where this one is the first. */
+function sameGpuAs(device: MeasuredDevice, devices: readonly MeasuredDevice[]): number | undefined {
+  const address = device.info.physical?.pciAddress ?? null;
+  if (address === null) return undefined;
+  const first = devices.find(({ info }) => info.physical?.pciAddress === address);
+  return first?.index === device.index ? undefined : first?.index;
+}
+
+/** Not a GPU of its own: made by a hypervisor, or another device under another driver. */
+function isVirtual(device: MeasuredDevice, devices: readonly MeasuredDevice[]): boolean {
+  return device.info.physical?.kind === "virtual" || sameGpuAs(device, devices) !== undefined;
+}
+
+function describeType(device: MeasuredDevice, devices: readonly MeasuredDevice[]): string {
+  const same = sameGpuAs(device, devices);
+  if (same !== undefined) return `virtual: same GPU as ${same}`;
+  if (device.info.physical?.kind === "virtual") return "virtual";
+  return device.info.isSoftware ? "software" : "hardware";
+}
+
+/** Which GPU it is, then what it can. */
 export function formatDevices(devices: readonly MeasuredDevice[]): string {
+  return `${formatIdentities(devices)}\n\n${formatAbilities(devices)}`;
+}
+
+function formatIdentities(devices: readonly MeasuredDevice[]): string {
   const columns = [
     { title: "index", isFigure: true },
     { title: "name" },
     { title: "type" },
-    { title: "features" },
+    { title: "PCI address" },
+    { title: "NUMA", isFigure: true },
+    { title: "memory", isFigure: true },
+    { title: "UUID" },
+    { title: "driver" },
+  ];
+  const rows = devices.map((device) => {
+    const { index, info } = device;
+    const { physical } = info;
+    return [
+      String(index),
+      info.name,
+      describeType(device, devices),
+      physical?.pciAddress ?? "-",
+      String(physical?.place?.numaNode ?? "-"),
+      physical === null ? "-" : formatBinaryBytes(physical.memoryBytes),
+      physical?.uuid ?? "-",
+      info.description,
+    ];
+  });
+  return formatTable(columns, rows);
+}
+
+function formatAbilities(devices: readonly MeasuredDevice[]): string {
+  const columns = [
+    { title: "index", isFigure: true },
+    { title: "read GB/s", isFigure: true },
+    { title: "map µs", isFigure: true },
     { title: "buffer", isFigure: true },
     { title: "binding", isFigure: true },
     { title: "workgroup", isFigure: true },
     { title: "invocations", isFigure: true },
-    { title: "read GB/s", isFigure: true },
-    { title: "map µs", isFigure: true },
+    { title: "features" },
   ];
   const rows = devices.map((device) => {
     const { index, info, speed } = device;
     const { limits } = info;
     return [
       String(index),
-      info.name,
-      info.isSoftware ? "software" : "hardware",
-      describeFeatures(device),
+      speed === undefined ? "-" : formatFigure(speed.readBandwidthGBps),
+      speed === undefined ? "-" : formatFigure(speed.mapLatencyUs),
       formatBinaryBytes(limits.maxBufferSize),
       formatBinaryBytes(limits.maxStorageBufferBindingSize),
       formatBinaryBytes(limits.maxComputeWorkgroupStorageSize),
       String(limits.maxComputeInvocationsPerWorkgroup),
-      speed === undefined ? "-" : formatFigure(speed.readBandwidthGBps),
-      speed === undefined ? "-" : formatFigure(speed.mapLatencyUs),
+      describeFeatures(device),
     ];
   });
   return formatTable(columns, rows);
 }
 
 /** One entry of what --json prints. */
-export function deviceAsJson({ index, info, speed }: MeasuredDevice): Record<string, unknown> {
+export function deviceAsJson(
+  device: MeasuredDevice,
+  _at: number,
+  devices: readonly MeasuredDevice[],
+): Record<string, unknown> {
+  const { index, info, speed } = device;
+  const { physical } = info;
   return {
     index,
     name: info.name,
     type: info.isSoftware ? "software" : "hardware",
+    virtual: isVirtual(device, devices),
+    same_gpu_as: sameGpuAs(device, devices) ?? null,
+    uuid: physical?.uuid ?? null,
+    pci_address: physical?.pciAddress ?? null,
+    pci_path: physical?.place?.path ?? null,
+    numa_node: physical?.place?.numaNode ?? null,
+    numa_cpus: physical?.place?.numaCpus ?? null,
+    memory_bytes: physical?.memoryBytes ?? null,
+    kind: physical?.kind ?? null,
     vendor: info.vendor,
     architecture: info.architecture,
-    description: info.description,
+    driver: info.description,
     features: {
       f16: info.hasF16,
       subgroups: info.hasSubgroups ? [info.subgroupMinSize, info.subgroupMaxSize] : null,

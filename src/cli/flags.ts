@@ -1,21 +1,20 @@
 /** The flags that several commands share: vLLM's names, each with its help and its check. */
 import { type Command, Option } from "commander";
 import { UsageError } from "../common/errors.ts";
+import type { CollectiveArgs } from "../runtime/collectiveArgs.ts";
 import { DEFAULT_ENGINE_ARGS, type EngineArgs } from "../runtime/engineArgs.ts";
+import { addBatchingFlags, addCollectiveFlags, addMemoryFlags } from "./engineFlags.ts";
+import { addAll, flag } from "./flag.ts";
 import type { LoadedModel } from "../runtime/loadModel.ts";
+import type { SchedulingPolicy } from "../runtime/schedulerLimits.ts";
 import {
   type GpuSamplingParams,
   resolveSamplingParams,
   type SamplingOptions,
 } from "../runtime/samplingParams.ts";
-import {
-  decimalNumber,
-  oneOf,
-  positiveNumber,
-  type ValueParser,
-  wholeNumber,
-  wholeNumbers,
-} from "./values.ts";
+import { decimalNumber, oneOf, type ValueParser, wholeNumber, wholeNumbers } from "./values.ts";
+
+export { flag } from "./flag.ts";
 
 /** Flags of every command that loads a model; those not given are undefined. */
 export interface ModelFlags {
@@ -30,8 +29,20 @@ export interface ModelFlags {
   readonly maxModelLen?: number;
   readonly maxNumSeqs?: number;
   readonly maxNumBatchedTokens?: number;
+  readonly enablePrefixCaching?: boolean;
+  readonly schedulingPolicy?: SchedulingPolicy;
+  readonly maxNumPartialPrefills?: number;
+  readonly longPrefillTokenThreshold?: number;
+  readonly gpuMemoryUtilization?: number;
+  readonly kvCacheMemoryMib?: number;
+  readonly collectiveAlgorithm?: CollectiveArgs["algorithm"];
+  readonly collectiveWireDtype?: CollectiveArgs["wire"];
+  readonly collectiveWireFrom?: number;
   readonly collectiveTimeout?: number;
-  readonly disableRobustness?: true;
+  readonly disableRobustness?: boolean;
+  readonly autotune?: EngineArgs["autotune"];
+  readonly enableDualBatchOverlap?: true;
+  readonly profile?: string;
 }
 
 /** Flags that pick the tokens. */
@@ -54,18 +65,6 @@ export interface PromptFlags {
 
 export interface JsonFlag {
   readonly json?: true;
-}
-
-/** `names` as commander takes them: the short alias first, as `--tp, --tensor-parallel-size <n>`. */
-export function flag<T>(names: string, description: string, parse: ValueParser<T>): Option {
-  const option = new Option(names, description);
-  const label = [option.long, option.short].filter(Boolean).join("/");
-  return option.argParser((text) => parse(text, label));
-}
-
-function addAll(command: Command, heading: string, options: readonly Option[]): Command {
-  for (const option of options) command.addOption(option.helpGroup(heading));
-  return command;
 }
 
 const count = wholeNumber({ min: 1 });
@@ -112,21 +111,24 @@ export function addModelFlags(command: Command, demoTpSize = 1): Command {
       `workerThreads or inProcess (default: ${ofDefaults.executor})`,
       oneOf(["workerThreads", "inProcess"], EXECUTORS),
     ),
-    new Option("--disable-robustness", "no bounds checks by WebGPU on hardware devices"),
+    new Option(
+      "--enable-dual-batch-overlap",
+      "two micro-batches at once: one computes while the other's all-reduce travels",
+    ),
+    new Option("--disable-robustness", "no bounds checks by WebGPU on hardware devices (default)"),
+    new Option("--no-disable-robustness", "keep WebGPU's bounds checks"),
     flag(
-      "--collective-timeout <seconds>",
-      `until a rank counts as missing (default: ${ofDefaults.collectiveTimeoutMs / 1000})`,
-      positiveNumber,
+      "--autotune <mode>",
+      `sizes of kernels: off, cached (measured earlier) or full (measure what is missing; default: ${ofDefaults.autotune})`,
+      oneOf(["off", "cached", "full"]),
     ),
   ]);
-  return addAll(command, "Batching:", [
-    flag("--max-num-seqs <n>", `sequences at once (default: ${ofDefaults.maxNumSeqs})`, count),
-    flag(
-      "--max-num-batched-tokens <n>",
-      "tokens of one step (default: 512 on software devices, 2048 on hardware)",
-      count,
-    ),
+  addCollectiveFlags(command);
+  addMemoryFlags(command);
+  addAll(command, "Profiling:", [
+    new Option("--profile <file>", "a Chrome trace of every rank: open it in ui.perfetto.dev"),
   ]);
+  return addBatchingFlags(command);
 }
 
 /** The runtime holds the rule of each parameter; here it only gets the flag's name. */

@@ -49,7 +49,8 @@ export function addGenerate(program: Command, context: CommandContext): void {
     const args = engineArgs(flags, DEMO_TP_SIZE);
     const first = { prompt, sampling: { maxTokens: flags.maxTokens } };
     await withModel(args, first, isQuiet, context, async (model, loadMs) => {
-      const run = { ...(await generate(model, prompt, flags, context)), loadMs };
+      const load = model.loadTimings;
+      const run = { ...(await generate(model, prompt, flags, context)), loadMs, load };
       if (isQuiet) context.print(JSON.stringify(runAsJson(run)));
       else context.say(describeRun(run));
     });
@@ -62,7 +63,7 @@ export async function generate(
   prompt: Prompt,
   flags: GenerateFlags,
   context: CommandContext,
-): Promise<Omit<GenerationRun, "loadMs">> {
+): Promise<Omit<GenerationRun, "loadMs" | "load">> {
   const promptTokenIds = typeof prompt === "string" ? model.codec.encode(prompt) : prompt;
   const sampling = {
     ...samplingOptions(flags, model.generation),
@@ -90,7 +91,8 @@ export async function generate(
   const { timings } = requestStream;
   const decodeStats = await model.stats();
   const bandwidthGBps = stop.signal.aborted ? null : await model.bandwidthGBps();
-  const { layout } = model;
+  const { layout, llm } = model;
+  const { bubbleFraction } = llm.engine.stats;
   return {
     text,
     promptTokenIds,
@@ -99,6 +101,7 @@ export async function generate(
     timings,
     decodeStats,
     bandwidthGBps,
+    bubbleFraction,
     layout,
   };
 }

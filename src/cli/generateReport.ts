@@ -1,7 +1,9 @@
 /** What one generation was and cost, for people and as JSON. */
 import type { LayoutReport } from "../runtime/engineArgs.ts";
+import type { LoadTimings } from "../runtime/loadTimings.ts";
 import type { FinishReason, RequestTimings } from "../runtime/request.ts";
 import type { RunStats } from "../runtime/stats.ts";
+import { coldStart, coldStartAsJson, describeColdStart } from "./coldStart.ts";
 import { formatFigure } from "./table.ts";
 
 /** A finished generation. */
@@ -16,6 +18,9 @@ export interface GenerationRun {
   /** Measured on rank 0's device; null where the run was stopped. */
   readonly bandwidthGBps: number | null;
   readonly loadMs: number;
+  /** Idle part of the pipeline's stage-steps, 0 to 1, as estimated from the plans. */
+  readonly bubbleFraction: number;
+  readonly load: LoadTimings;
   readonly layout: LayoutReport;
 }
 
@@ -72,6 +77,8 @@ export function describeRun(run: GenerationRun): string {
   const lines = [
     `${promptTokenIds.length} + ${tokenIds.length} tokens, ended by ${finishReason ?? "nothing"}; loaded in ${formatFigure(loadMs)} ms`,
   ];
+  const cold = coldStart(run.load, run.timings);
+  if (cold !== undefined) lines.push(describeColdStart(cold));
   if (speed.ttftMs !== null) lines.push(`TTFT ${formatFigure(speed.ttftMs)} ms`);
   if (speed.tokPerSecond !== null && speed.weightGBps !== null) {
     const bound =
@@ -87,6 +94,12 @@ export function describeRun(run: GenerationRun): string {
     const ofMs = formatFigure(run.timings.tpotMs ?? Number.NaN);
     lines.push(
       `collectives ${formatFigure(speed.collectiveMsPerToken)} ms of ${ofMs} ms a token, ${bytes} bytes`,
+    );
+  }
+  if (layout.ppSize > 1) {
+    const percent = formatFigure(run.bubbleFraction * 100);
+    lines.push(
+      `pipeline bubble ${percent} %: stage-steps without work; several sequences at once fill them`,
     );
   }
   return lines.join("\n");
@@ -114,6 +127,7 @@ export function runAsJson(run: GenerationRun): Record<string, unknown> {
     },
     timings: {
       load_ms: run.loadMs,
+      cold_start: coldStartAsJson(coldStart(run.load, run.timings)),
       ttft_ms: speed.ttftMs,
       tpot_ms: run.timings.tpotMs,
       decode_tok_per_s: speed.tokPerSecond,
@@ -122,6 +136,7 @@ export function runAsJson(run: GenerationRun): Record<string, unknown> {
       mbu: speed.utilization,
       collective_ms_per_token: speed.collectiveMsPerToken,
       collective_bytes_per_token: speed.collectiveBytesPerToken,
+      pipeline_bubble_fraction: run.layout.ppSize > 1 ? run.bubbleFraction : null,
     },
     layout: layoutAsJson(run.layout),
   };

@@ -3,6 +3,8 @@ import { relative } from "node:path";
 import { MultiBar, type SingleBar } from "cli-progress";
 import type { LayoutReport, LoadEvents, LoadProgressEvent } from "../runtime/engineArgs.ts";
 import type { Output } from "./context.ts";
+import type { KvPlan } from "../runtime/kvBudget.ts";
+import { formatMemory } from "./memoryTable.ts";
 import { formatMB, formatRange, formatTable } from "./table.ts";
 
 type Phase = LoadProgressEvent["phase"];
@@ -127,7 +129,11 @@ export function showLoading(
   const onLayout = (layout: LayoutReport): void => {
     stderr.write(`${formatPlan(layout)}\n`);
   };
-  return { events: { onLayout, onProgress, onReady: stop }, stop };
+  const onReady = (kvPlan: KvPlan): void => {
+    stop();
+    stderr.write(`${formatMemory(kvPlan)}\n`);
+  };
+  return { events: { onLayout, onProgress, onReady }, stop };
 }
 
 /** The model, and a row for each rank: where it runs and what it holds. */
@@ -161,7 +167,7 @@ export function formatPlan(layout: LayoutReport): string {
 }
 
 /** A path as a user would type it: relative where it lies in the working directory. */
-function shortPath(path: string): string {
+export function shortPath(path: string): string {
   const fromHere = relative("", path);
   return fromHere === "" || fromHere.startsWith("..") ? path : fromHere;
 }

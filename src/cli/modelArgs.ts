@@ -3,6 +3,8 @@ import { join } from "node:path";
 import { UsageError } from "../common/errors.ts";
 import { DEFAULT_ENGINE_ARGS, type EngineArgs } from "../runtime/engineArgs.ts";
 import type { Prompt } from "../runtime/llm.ts";
+import type { SchedulerOptions } from "../runtime/schedulerLimits.ts";
+import { TraceFile } from "../runtime/trace/traceFileNode.ts";
 import type { ModelFlags, PromptFlags } from "./flags.ts";
 import { repositoryFolder } from "./launcher/dependencies.ts";
 
@@ -29,10 +31,30 @@ export function engineArgs(flags: ModelFlags, demoTpSize = 1): EngineArgs {
     maxModelLen: flags.maxModelLen ?? defaults.maxModelLen,
     maxNumSeqs: flags.maxNumSeqs ?? defaults.maxNumSeqs,
     maxNumBatchedTokens: flags.maxNumBatchedTokens ?? defaults.maxNumBatchedTokens,
+    gpuMemoryUtilization: flags.gpuMemoryUtilization ?? defaults.gpuMemoryUtilization,
+    kvCacheMemoryMiB: flags.kvCacheMemoryMib ?? defaults.kvCacheMemoryMiB,
+    otherCopies: defaults.otherCopies,
+    scheduler: schedulerOptions(flags),
     collectiveTimeoutMs:
       collectiveTimeout === undefined ? defaults.collectiveTimeoutMs : collectiveTimeout * 1000,
+    collectives: {
+      algorithm: flags.collectiveAlgorithm ?? defaults.collectives.algorithm,
+      wire: flags.collectiveWireDtype ?? defaults.collectives.wire,
+      wireFromBytes: flags.collectiveWireFrom ?? defaults.collectives.wireFromBytes,
+    },
+    enableDualBatchOverlap: flags.enableDualBatchOverlap ?? defaults.enableDualBatchOverlap,
+    simulatedLink: defaults.simulatedLink,
     disableRobustness: flags.disableRobustness ?? defaults.disableRobustness,
+    autotune: flags.autotune ?? defaults.autotune,
+    profile: flags.profile === undefined ? null : new TraceFile(flags.profile),
   };
+}
+
+function schedulerOptions(flags: ModelFlags): SchedulerOptions {
+  const { enablePrefixCaching, schedulingPolicy } = flags;
+  const { maxNumPartialPrefills, longPrefillTokenThreshold } = flags;
+  const given = { enablePrefixCaching, schedulingPolicy };
+  return { ...given, maxNumPartialPrefills, longPrefillTokenThreshold };
 }
 
 /** The one prompt that a command was given, as text or as --prompt-ids; undefined where none was. */

@@ -10,6 +10,7 @@ import { repositoryFolder } from "./launcher/dependencies.ts";
 import { addLogits } from "./logits.ts";
 import { addServe } from "./serve.ts";
 import { addVerify } from "./verify.ts";
+import { addVerifySetup } from "./verifySetup.ts";
 
 const EXAMPLES = `
 Examples:
@@ -46,7 +47,15 @@ export function createProgram(context: CommandContext): Command {
     })
     .configureHelp({ visibleOptions, commandUsage, subcommandTerm })
     .addHelpText("after", EXAMPLES);
-  for (const add of [addGenerate, addServe, addDevices, addVerify, addLogits, addBench]) {
+  for (const add of [
+    addGenerate,
+    addServe,
+    addDevices,
+    addVerify,
+    addVerifySetup,
+    addLogits,
+    addBench,
+  ]) {
     add(program, context);
   }
   return program;

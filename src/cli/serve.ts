@@ -2,13 +2,15 @@
 import { basename } from "node:path";
 import { type Command, Option } from "commander";
 import { UsageError } from "../common/errors.ts";
-import type { ServeOptions } from "../server/server.ts";
+import type { RunningServer, ServeOptions } from "../server/server.ts";
 import type { CommandContext } from "./context.ts";
 import { addModelFlags, flag, type ModelFlags } from "./flags.ts";
 import { ensureAdapter } from "./launcher/softwareGpu.ts";
 import { showLoading } from "./loadProgress.ts";
 import { engineArgs } from "./modelArgs.ts";
-import { wholeNumber } from "./values.ts";
+import type { ToolCallParser } from "../server/api/toolCalls.ts";
+import { formatFigure } from "./table.ts";
+import { oneOf, wholeNumber } from "./values.ts";
 
 export interface ServeFlags extends ModelFlags {
   readonly host: string;
@@ -20,6 +22,8 @@ export interface ServeFlags extends ModelFlags {
   readonly maxQueue: number;
   readonly maxRequestBytes: number;
   readonly drainTimeout: number;
+  readonly enableAutoToolChoice?: true;
+  readonly toolCallParser?: ToolCallParser;
   readonly dataParallelSize?: number;
   readonly dataParallelSizeLocal?: number;
   readonly dataParallelStartRank?: number;
@@ -54,9 +58,23 @@ export function addServe(program: Command, context: CommandContext): void {
       context.say(`Serving ${options.servedModelNames.join(", ")} at ${server.url}`);
       await aborted(context.stop.signal);
       context.say("Stopping: requests that run may end; Ctrl-C again kills them.");
+      describeBubble(server, args.ppSize, context);
       await server.stop();
     }, graceMs);
   });
+}
+
+/** With stages: how much of them stood idle, replica by replica. */
+export function describeBubble(
+  { replicas }: RunningServer,
+  ppSize: number,
+  context: CommandContext,
+): void {
+  if (ppSize === 1) return;
+  for (const { index, model } of replicas.replicas) {
+    const percent = formatFigure(model.llm.engine.stats.bubbleFraction * 100);
+    context.say(`replica ${index}: pipeline bubble ${percent} % of all stage-steps`);
+  }
 }
 
 function addServerFlags(command: Command): void {
@@ -80,6 +98,12 @@ function addServerFlags(command: Command): void {
     new Option(
       "--allowed-origins <origin...>",
       "origins whose pages may call the server; * for all",
+    ),
+    new Option("--enable-auto-tool-choice", "read tool calls out of what the model writes"),
+    flag(
+      "--tool-call-parser <format>",
+      "how it writes them: hermes (Qwen too) or llama3_json",
+      oneOf(["hermes", "llama3_json"]),
     ),
     flag("--max-queue <n>", "requests that may wait before new ones get a 429", count).default(256),
     flag("--max-request-bytes <n>", "size of a request's body", count).default(4 << 20),
@@ -130,8 +154,20 @@ export function serveOptions(flags: ServeFlags, model: string): ServeOptions {
     maxQueue,
     chatTemplate: flags.chatTemplate,
     drainTimeoutMs: flags.drainTimeout * 1000,
+    toolCallParser: toolCallParser(flags),
     ...replicasOf(flags),
   };
+}
+
+/** vLLM's pair of flags, of which neither does anything alone. */
+function toolCallParser(flags: ServeFlags): ToolCallParser | null {
+  const { enableAutoToolChoice: isEnabled = false, toolCallParser: parser } = flags;
+  if (isEnabled === (parser !== undefined)) return parser ?? null;
+  throw new UsageError({
+    what: isEnabled ? "--enable-auto-tool-choice" : "--tool-call-parser",
+    expected: `${isEnabled ? "--tool-call-parser" : "--enable-auto-tool-choice"} with it`,
+    got: "none",
+  });
 }
 
 function replicasOf(flags: ServeFlags): Pick<ServeOptions, "numReplicas" | "firstReplica"> {

@@ -40,6 +40,12 @@ export const positiveNumber: ValueParser<number> = (text, flag) => {
   return Number.isFinite(value) && value > 0 ? value : refuse(flag, "a number above 0", text);
 };
 
+/** Above 0, at most 1. */
+export const fraction: ValueParser<number> = (text, flag) => {
+  const value = DECIMAL_NUMBER.test(text) ? Number(text) : Number.NaN;
+  return value > 0 && value <= 1 ? value : refuse(flag, "a number above 0, at most 1", text);
+};
+
 /** Whole numbers of at least 0 between commas, as `0,1`; `example` is shown where it is none. */
 export function wholeNumbers(what: string, example: string): ValueParser<readonly number[]> {
   return (text, flag) => {
@@ -60,4 +66,9 @@ export function oneOf<T extends string>(
     const meant = Object.hasOwn(spellings, text) ? spellings[text] : undefined;
     return meant ?? refuse(flag, `one of ${words.join(", ")}`, text);
   };
+}
+
+/** Several values of one kind between commas. */
+export function listOf<T>(parse: ValueParser<T>): ValueParser<readonly T[]> {
+  return (text, flag) => text.split(",").map((part) => parse(part, flag));
 }

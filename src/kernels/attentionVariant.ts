@@ -2,12 +2,32 @@
 import { ceilDiv, roundUp } from "../common/math.ts";
 import type { AdapterInfo } from "../device/device.ts";
 import { hasMatrixKernel } from "./linearMatrix.ts";
+import { type TunedAdapter, tunedNumber } from "./tuned.ts";
 
 /** What the choice depends on. */
 export type AttentionAdapter = Pick<
   AdapterInfo,
   "isSoftware" | "hasF16Matrices" | "subgroupMinSize" | "subgroupMaxSize" | "limits"
->;
+> &
+  TunedAdapter;
+
+/** The entry of `AdapterInfo.tuned` for decode attention of heads of a size, by query heads a KV head. */
+export function attentionEntry(headDim: number, group: number): string {
+  return `attention ${headDim} ${group}`;
+}
+
+/** The entry for the splits of decode attention, which all its shapes share. */
+export const SPLITS_ENTRY = "attention splits";
+
+/** Fields of the entries: lanes of a workgroup; workgroups wanted and positions of a split at least. */
+export type AttentionField = "lanes" | "workgroups" | "minSplitSize";
+
+/** The numbers that autotuning tries on hardware, and the only ones that an entry may name. */
+export const ATTENTION_CANDIDATES: Readonly<Record<AttentionField, readonly number[]>> = {
+  lanes: [128, 256],
+  workgroups: [128, 256, 512, 1024],
+  minSplitSize: [32, 64, 128, 256],
+};
 
 /** Query tokens of one prefill tile. */
 export const TILE_Q = 16;
@@ -63,7 +83,7 @@ const MAX_VECTOR_HEADS = 4;
 export function chooseDecodeVariant(
   headDim: number,
   group: number,
-  adapter: Pick<AttentionAdapter, "isSoftware" | "subgroupMinSize" | "subgroupMaxSize">,
+  adapter: Pick<AttentionAdapter, "isSoftware" | "subgroupMinSize" | "subgroupMaxSize" | "tuned">,
 ): DecodeVariant {
   const { isSoftware, subgroupMinSize, subgroupMaxSize } = adapter;
   if (isSoftware) {
@@ -73,7 +93,14 @@ export function chooseDecodeVariant(
   const octs = headDim / 8;
   // 57 us with 128 lanes and 44 with 256, for 32,768 positions of headDim 128 on an H200; a larger
   // head, or more and smaller subgroups, would take too much workgroup memory
-  const lanes = headDim === 128 && subgroupMinSize >= 32 ? 256 : 128;
+  const isLarge = headDim > 128 || subgroupMinSize < 32;
+  const tuned = tunedNumber(
+    adapter.tuned,
+    attentionEntry(headDim, group),
+    "lanes",
+    isLarge ? [128] : ATTENTION_CANDIDATES.lanes,
+  );
+  const lanes = tuned ?? (headDim === 128 && !isLarge ? 256 : 128);
   if (isPowerOfTwo(octs) && octs >= 4 && octs <= subgroupMinSize && subgroupMaxSize <= lanes) {
     const heads = tileHeads(group, MAX_VECTOR_HEADS);
     return { kind: "subgroup", ...heads, lanes, maxSubgroups: lanes / subgroupMinSize };
@@ -152,16 +179,18 @@ export function chooseSplits(
   maxSplits: number,
   blockSize: number,
   numDecodeTokens: number,
-  { isSoftware }: Pick<AttentionAdapter, "isSoftware">,
+  { isSoftware, tuned }: Pick<AttentionAdapter, "isSoftware" | "tuned">,
   numKvHeads = 1,
 ): Splits {
   const context = Math.max(maxContextLength, 1);
   const tokens = Math.max(numDecodeTokens, 1);
-  const minSplitSize = isSoftware ? 1024 : 64;
+  const best = (field: "workgroups" | "minSplitSize", otherwise: number): number =>
+    tunedNumber(tuned, SPLITS_ENTRY, field, ATTENTION_CANDIDATES[field]) ?? otherwise;
+  const minSplitSize = isSoftware ? 1024 : best("minSplitSize", 64);
   const wanted = isSoftware
     ? Math.floor(4 / tokens)
     : Math.min(
-        ceilDiv(WANTED_WORKGROUPS, tokens * numKvHeads),
+        ceilDiv(best("workgroups", WANTED_WORKGROUPS), tokens * numKvHeads),
         Math.floor(MAX_PARTIAL_ROWS / tokens),
       );
   const most = Math.max(1, Math.min(wanted, maxSplits, ceilDiv(context, minSplitSize)));

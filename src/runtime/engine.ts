@@ -1,5 +1,6 @@
 /** Drives the executor: takes requests at any time, keeps plans in flight, hands out tokens. */
 import { TandemError, UsageError, WorkerError, messageOf } from "../common/errors.ts";
+import type { SpanMore, Tracer } from "../common/trace.ts";
 import type { EngineOptions, EngineRequest } from "./engineOptions.ts";
 import type { Executor } from "./executor/executor.ts";
 import { createRequest } from "./request.ts";
@@ -77,8 +78,8 @@ export class Engine {
       ...(echo === true ? { echo: this.#textOf(request.promptTokenIds) } : {}),
     });
     this.#numRequests += 1;
+    this.#scheduler.add(request); // may refuse its priority
     this.#streams.set(requestId, stream);
-    this.#scheduler.add(request);
     this.#loop ??= this.#run();
     return stream;
   }
@@ -133,9 +134,11 @@ export class Engine {
       this.#rejectStep = reject;
       oldest.output.then(resolve, reject);
     });
+    const beginMs = performance.now();
     this.#inFlight.shift();
     for (const token of this.#scheduler.postprocess(output)) this.#deliver(token);
     this.#takeEvents();
+    this.#options.tracer?.span("host", "postprocess", beginMs, stepArgs(oldest.plan));
     this.#options.onStep?.(oldest.plan, output);
   }
 
@@ -152,16 +155,31 @@ export class Engine {
     this.#cacheEpoch = epoch;
   }
 
+  #trace(tracer: Tracer, beginMs: number, plan: StepPlan, output: Promise<StepOutput>): void {
+    const more = stepArgs(plan);
+    tracer.span("host", "schedule", beginMs, more);
+    const handedMs = performance.now();
+    output.then(
+      () => {
+        tracer.span("steps", `step ${plan.stepIndex}`, handedMs, more);
+      },
+      () => undefined,
+    );
+  }
+
   // True if anything happened.
   #fillPipeline(): boolean {
     this.#checkCache();
     let isFilled = false;
     for (;;) {
+      const beginMs = performance.now();
       const plan = this.#scheduler.schedule();
       if (this.#takeEvents()) isFilled = true;
       if (plan === null) return isFilled;
       isFilled = true;
       const output = this.#executor.execute(plan);
+      if (this.#options.tracer !== undefined)
+        this.#trace(this.#options.tracer, beginMs, plan, output);
       // Awaited in turn; if an earlier plan fails first, nobody will look at this one's rejection.
       output.catch(() => undefined);
       this.#inFlight.push({ plan, output });
@@ -228,4 +246,8 @@ export class Engine {
     await this.#loop;
     await this.#executor.shutdown();
   }
+}
+
+function stepArgs({ stepIndex, sequences }: StepPlan): SpanMore {
+  return { args: { step: stepIndex, sequences: sequences.length } };
 }

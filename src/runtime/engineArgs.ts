@@ -1,7 +1,13 @@
 /** What a user chooses about a model, its layout and its devices; flags map to these one to one. */
 import type { WeightDType } from "../common/dtype.ts";
+import type { LinkProperties } from "../collectives/transport/simulatedLink.ts";
+import type { TraceSink } from "../common/trace.ts";
 import type { KvCacheDType } from "../../models/layers/context.ts";
-import type { LoadFormat, RankReport } from "./rankSpec.ts";
+import { type CollectiveArgs, DEFAULT_COLLECTIVE_ARGS } from "./collectiveArgs.ts";
+import type { AutotuneMode } from "./autotune/autotuneMode.ts";
+import type { KvPlan } from "./kvBudget.ts";
+import type { LoadFormat } from "./rankSpec.ts";
+import type { SchedulerOptions } from "./schedulerLimits.ts";
 
 export type ExecutorKind = "inProcess" | "workerThreads";
 
@@ -22,9 +28,33 @@ export interface EngineArgs {
   readonly maxNumSeqs: number;
   /** null: 512 on software adapters, 2,048 on hardware. */
   readonly maxNumBatchedTokens: number | null;
+  /** Part of each adapter's memory to use, 0 to 1; null takes what maxNumSeqs sequences at full length need. */
+  readonly gpuMemoryUtilization: number | null;
+  /** KV cache of each rank in MiB; null leaves it to what is free. */
+  readonly kvCacheMemoryMiB: number | null;
+  /** Devices of ranks of other copies of the model that this process holds or will hold; null for none. */
+  readonly otherCopies: OtherCopies | null;
+  readonly scheduler: SchedulerOptions;
   readonly collectiveTimeoutMs: number;
-  /** Turns off WebGPU's bounds checks on hardware adapters. */
+  /** Two micro-batches at once: one computes while the other's all-reduce is on the wire. Needs tpSize > 1. */
+  readonly enableDualBatchOverlap: boolean;
+  /** Makes every message between ranks slower or worse, to plan for a network; null leaves them alone. */
+  readonly simulatedLink: LinkProperties | null;
+  readonly collectives: CollectiveArgs;
+  /** Turns off WebGPU's bounds checks on hardware adapters (docs/adr/0009-no-bounds-checks.md); never on software ones. */
   readonly disableRobustness: boolean;
+  /** Kernel sizes: each kernel's defaults, those measured earlier, or measured now where none were. */
+  readonly autotune: AutotuneMode;
+  /** Gets what every rank did and when, once the model is shut down; null: nothing is measured. */
+  readonly profile: TraceSink | null;
+}
+
+/** Copies of the model share the memory of the adapters that they share. */
+export interface OtherCopies {
+  /** A device for each rank of those that are loaded. */
+  readonly loaded: readonly number[];
+  /** And of those that will be. */
+  readonly toCome: readonly number[];
 }
 
 export const DEFAULT_ENGINE_ARGS: Omit<EngineArgs, "model"> = {
@@ -38,8 +68,17 @@ export const DEFAULT_ENGINE_ARGS: Omit<EngineArgs, "model"> = {
   maxModelLen: null,
   maxNumSeqs: 8,
   maxNumBatchedTokens: null,
+  gpuMemoryUtilization: null,
+  kvCacheMemoryMiB: null,
+  otherCopies: null,
+  scheduler: {},
   collectiveTimeoutMs: 30_000,
-  disableRobustness: false,
+  enableDualBatchOverlap: false,
+  simulatedLink: null,
+  collectives: DEFAULT_COLLECTIVE_ARGS,
+  disableRobustness: true,
+  autotune: "cached",
+  profile: null,
 };
 
 /** What each rank will do, known before any weight is read. */
@@ -86,5 +125,5 @@ export interface LoadEvents {
   /** Often, from every rank. */
   readonly onProgress?: (event: LoadProgressEvent) => void;
   /** Once, when every rank has its weights and its KV cache. */
-  readonly onReady?: (ranks: readonly RankReport[], numKvBlocks: number) => void;
+  readonly onReady?: (kvPlan: KvPlan) => void;
 }

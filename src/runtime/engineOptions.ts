@@ -1,5 +1,6 @@
 /** What an Engine is given, and what it tells. */
 import type { Logger } from "../common/logger.ts";
+import type { Tracer } from "../common/trace.ts";
 import type { AllowedTokens } from "./request.ts";
 import type { RequestStream } from "./requestStream.ts";
 import type { SamplingOptions } from "./samplingParams.ts";
@@ -10,6 +11,8 @@ import type { StepOutput, StepPlan } from "./stepPlan.ts";
 export interface EngineOptions {
   readonly log?: Logger;
   readonly scheduler?: SchedulerOptions;
+  /** Gets spans of planning, of waiting for each step, and of handing out its tokens. */
+  readonly tracer?: Tracer | undefined;
   /** Called after each step, for metrics. */
   readonly onStep?: (plan: StepPlan, output: StepOutput) => void;
   /** Called for each token, with the time since the request's last one, or since its arrival. */

@@ -5,7 +5,8 @@ import { planBytes, shardPlan } from "../../models/weights/plan.ts";
 import type { WeightDType } from "../common/dtype.ts";
 import { AdapterError, UsageError } from "../common/errors.ts";
 import type { AdapterInfo } from "../device/device.ts";
-import type { EngineArgs, LayoutReport, RankLayout } from "./engineArgs.ts";
+import type { EngineArgs, LayoutReport, OtherCopies, RankLayout } from "./engineArgs.ts";
+import { groupNear } from "./placement.ts";
 import { type ModelSpec, type RankSpec, type RunSpec, shardRank } from "./rankSpec.ts";
 
 /** Tokens a KV block holds, as in vLLM. */
@@ -31,16 +32,18 @@ export function resolveLayout(
 ): ResolvedLayout {
   const { config } = model;
   checkLayout(config, args);
+  checkOverlap(args);
   const worldSize = args.tpSize * args.ppSize;
-  const devices = dealDevices(args.devices, adapters, worldSize);
+  const devices = dealDevices(args.devices, adapters, worldSize, args.tpSize);
   const used = devices.map((index) => adapterAt(adapters, index));
   const run = resolveRun(args, config, used);
   const dtype = model.dtype === "auto" ? storedDType : model.dtype;
   const specs = devices.map((deviceIndex, rank) => ({
     rank,
     deviceIndex,
-    numRanksOnDevice: devices.filter((other) => other === deviceIndex).length,
+    ...rankCounts(deviceIndex, devices, args.otherCopies),
     disableRobustness: args.disableRobustness,
+    isTraced: args.profile !== null,
     model,
     run,
   }));
@@ -65,11 +68,15 @@ export function resolveLayout(
   };
 }
 
-/** Deals the devices to world ranks in order, cyclically. */
-function dealDevices(
+/**
+ * Deals the devices to world ranks in order, cyclically. Where the user names none, each run of tpSize
+ * ranks, a tensor-parallel group, gets devices that are near each other.
+ */
+export function dealDevices(
   wanted: readonly number[] | null,
   adapters: readonly AdapterInfo[],
   worldSize: number,
+  tpSize = worldSize,
 ): number[] {
   const wrong = wanted?.find((index) => adapters[index] === undefined);
   if (wrong !== undefined || adapters.length === 0) {
@@ -81,8 +88,17 @@ function dealDevices(
       remedy: "`node run.ts devices` lists them",
     });
   }
-  const dealt = wanted ?? bestKind(adapters);
+  const dealt = wanted ?? nearestTogether(bestKind(adapters), adapters, tpSize);
   return Array.from({ length: worldSize }, (_, rank) => dealt[rank % dealt.length] ?? 0);
+}
+
+function nearestTogether(
+  devices: readonly number[],
+  adapters: readonly AdapterInfo[],
+  tpSize: number,
+): number[] {
+  const locations = devices.map((index) => adapters[index]?.physical ?? null);
+  return groupNear(locations, tpSize).map((at) => devices[at] ?? 0);
 }
 
 /** All adapters of the first one's make if it is hardware; of software adapters, the first alone. */
@@ -101,6 +117,7 @@ function adapterAt(adapters: readonly AdapterInfo[], index: number): AdapterInfo
 function resolveRun(args: EngineArgs, config: ModelConfig, used: readonly AdapterInfo[]): RunSpec {
   const maxModelLen = resolveMaxModelLen(args.maxModelLen, config.maxPositionEmbeddings);
   const kind = used.some(({ isSoftware }) => isSoftware) ? "software" : "hardware";
+  const numMicroBatches = args.enableDualBatchOverlap ? 2 : 1;
   const batched = args.maxNumBatchedTokens ?? DEFAULT_BATCHED_TOKENS[kind];
   return {
     tpSize: args.tpSize,
@@ -113,9 +130,66 @@ function resolveRun(args: EngineArgs, config: ModelConfig, used: readonly Adapte
       Math.min(batched, maxModelLen * args.maxNumSeqs),
     ),
     blockSize: BLOCK_SIZE,
-    maxInFlight: Math.max(MIN_IN_FLIGHT, args.ppSize),
+    maxInFlight: Math.max(MIN_IN_FLIGHT, args.ppSize) * numMicroBatches,
+    numMicroBatches,
+    simulatedLink: args.simulatedLink,
+    ...resolveMemory(args, used),
     collectiveTimeoutMs: args.collectiveTimeoutMs,
+    collectives: args.collectives,
   };
+}
+
+/** Ranks on one adapter: of this copy of the model, and of all. */
+function rankCounts(
+  deviceIndex: number,
+  devices: readonly number[],
+  others: OtherCopies | null,
+): Pick<RankSpec, "numRanksOnDevice" | "numRanksToCome"> {
+  const count = (list: readonly number[] = []): number =>
+    list.filter((other) => other === deviceIndex).length;
+  const numRanksToCome = count(others?.toCome);
+  return {
+    numRanksOnDevice: count(devices) + count(others?.loaded) + numRanksToCome,
+    numRanksToCome,
+  };
+}
+
+function resolveMemory(
+  { gpuMemoryUtilization, kvCacheMemoryMiB }: EngineArgs,
+  used: readonly AdapterInfo[],
+): Pick<RunSpec, "gpuMemoryUtilization" | "kvCacheMemoryMiB"> {
+  const software = used.find(({ isSoftware }) => isSoftware);
+  if (gpuMemoryUtilization !== null && kvCacheMemoryMiB === null && software !== undefined) {
+    throw new UsageError({
+      what: "--gpu-memory-utilization",
+      expected: "hardware devices, whose memory can be measured",
+      got: `${software.name}, whose memory is the host's`,
+      remedy: "use --kv-cache-memory-mib",
+    });
+  }
+  return { gpuMemoryUtilization, kvCacheMemoryMiB };
+}
+
+/** Throws where there is nothing to overlap, or nothing to overlap it with. */
+function checkOverlap({ enableDualBatchOverlap, tpSize, maxNumSeqs }: EngineArgs): void {
+  if (!enableDualBatchOverlap) return;
+  const what = "--enable-dual-batch-overlap";
+  if (tpSize === 1) {
+    throw new UsageError({
+      what,
+      expected: "--tensor-parallel-size of 2 or more, whose all-reduces it hides",
+      got: tpSize,
+      remedy: "leave it out: one rank a layer has none",
+    });
+  }
+  if (maxNumSeqs === 1) {
+    throw new UsageError({
+      what,
+      expected: "--max-num-seqs of 2 or more, one for each micro-batch",
+      got: maxNumSeqs,
+      remedy: "raise --max-num-seqs or leave it out",
+    });
+  }
 }
 
 function resolveMaxModelLen(wanted: number | null, trained: number): number {

@@ -3,8 +3,11 @@ import type { GenerationDefaults } from "../../models/config/generation.ts";
 import type { ModelConfig } from "../../models/config.ts";
 import { joinPath } from "../../models/weights/files.ts";
 import { nodeFiles } from "../../models/weights/filesNode.ts";
+import { Tracer } from "../common/trace.ts";
+import { installFlightDump } from "../collectives/watchdog/flightDumpNode.ts";
 import { NodeOpener } from "../device/openNode.ts";
 import type { DeviceOpener } from "../device/opener.ts";
+import { tuneRanks } from "./autotune/autotuneNode.ts";
 import type { EngineArgs, LayoutReport, LoadEvents } from "./engineArgs.ts";
 import { inProcessRanks } from "./executor/inProcess.ts";
 import type { RankHandle } from "./executor/rankHandle.ts";
@@ -18,10 +21,11 @@ import { resolveSamplingParams, type SamplingOptions } from "./samplingParams.ts
 import { measureDevice } from "./devices.ts";
 import { openModel } from "./openModelNode.ts";
 import type { ModelSpec } from "./rankSpec.ts";
-import type { RankHooks } from "./worker.ts";
+import type { RankEnvironment, RankHooks } from "./worker.ts";
 import { noTextCodec, type TextCodec } from "./textCodec.ts";
 import { loadTokenizer } from "./tokenizer.ts";
 import { decodeBytesPerToken, type RunStats } from "./stats.ts";
+import { type LoadTimings, rankTimings } from "./loadTimings.ts";
 
 /** A model on its devices. */
 export interface LoadedModel {
@@ -32,6 +36,7 @@ export interface LoadedModel {
   readonly generation: GenerationDefaults;
   readonly codec: TextCodec;
   readonly numKvBlocks: number;
+  readonly loadTimings: LoadTimings;
   /** Read bandwidth of rank 0's adapter, measured now. */
   bandwidthGBps(): Promise<number>;
   /** What ran since the last reset. */
@@ -49,6 +54,9 @@ export interface StartedRanks {
   readonly resolved: ResolvedLayout;
   readonly codec: TextCodec;
   readonly generation: GenerationDefaults;
+  readonly loadTimings: LoadTimings;
+  /** The engine's part of the profile, if there is one. */
+  readonly tracer: Tracer | undefined;
 }
 
 /** Called with the limits that prompts are checked against, before any weight is read. */
@@ -68,17 +76,32 @@ export async function startRanks(
   checkPrompt: CheckPrompt = () => undefined,
   hooks: LoadHooks = {},
 ): Promise<StartedRanks> {
+  const beginMs = performance.now();
+  const tracer = args.profile === null ? undefined : new Tracer("engine");
   const { spec, storedDType, generation } = await openModel(args);
   const codec = await openCodec(spec);
+  tracer?.span("load", "config and tokenizer", beginMs);
+  const filesMs = performance.now() - beginMs;
   const adapters = await (hooks.opener ?? new NodeOpener()).list();
+  const adaptersMs = performance.now() - beginMs - filesMs;
+  tracer?.span("load", "adapters", beginMs + filesMs);
   const resolved = resolveLayout(args, spec, storedDType, adapters);
   const { vocabSize } = spec.config;
   checkPrompt({ vocabSize, maxModelLen: resolved.run.maxModelLen }, codec);
   events.onLayout?.(resolved.report);
-  const ranks = makeRanks(args, resolved, events, hooks);
+  const options = { mode: args.autotune, dtype: resolved.report.dtype };
+  const specs = await tuneRanks(resolved.specs, adapters, options);
+  const ranksMs = performance.now();
+  const ranks = makeRanks(args, { ...resolved, specs }, events, hooks);
   const executor = await RankedExecutor.start(ranks, resolved.run, vocabSize);
-  events.onReady?.(executor.reports, executor.limits.numBlocks);
-  return { executor, config: spec.config, resolved, generation, codec };
+  events.onReady?.(executor.kvPlan);
+  const loadTimings = { beginMs, filesMs, adaptersMs, ...rankTimings(executor) };
+  tracer?.span("load", "ranks", ranksMs);
+  executor.beforeShutdown = async () => {
+    if (tracer === undefined) return;
+    await args.profile?.add([tracer.process(), ...(await executor.traces())]);
+  };
+  return { executor, config: spec.config, resolved, generation, codec, loadTimings, tracer };
 }
 
 /** What will be asked of the model first: checked before anything is loaded. */
@@ -97,7 +120,7 @@ export async function loadModel(
     checkFirst(args, first, limits, codec);
   });
   const { executor, config, resolved, generation, codec } = started;
-  const llm = new LLM(executor, codec);
+  const llm = new LLM(executor, codec, { tracer: started.tracer, scheduler: args.scheduler });
   const layout = resolved.report;
   const bytesPerToken = decodeBytesPerToken(config, layout);
   return {
@@ -108,6 +131,7 @@ export async function loadModel(
     generation,
     codec,
     numKvBlocks: executor.limits.numBlocks,
+    loadTimings: started.loadTimings,
     bandwidthGBps: async () =>
       (await measureDevice(layout.ranks[0]?.deviceIndex ?? 0)).readBandwidthGBps,
     stats: async () => ({ ranks: await executor.stats(), bytesPerToken }),
@@ -124,7 +148,9 @@ function makeRanks(
 ): RankHandle[] {
   if (args.executor === "workerThreads") return threadRanks(specs, onProgress);
   const { opener = new NodeOpener() } = hooks;
-  return inProcessRanks(specs, { opener, files: nodeFiles, onProgress, hooks });
+  const watch: RankEnvironment["watch"] = (recorder, control) =>
+    installFlightDump(recorder, control, { onSignal: recorder.rank === 0 });
+  return inProcessRanks(specs, { opener, files: nodeFiles, onProgress, hooks, watch });
 }
 
 function checkFirst(

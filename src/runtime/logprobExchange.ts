@@ -10,15 +10,17 @@ import type { HostOpIo } from "../device/launch.ts";
 import { liveBytes } from "../device/liveCounts.ts";
 import type { Recorder } from "../device/recorder.ts";
 import { type LogprobRow, logprobRow, tokenLogprobs } from "./logprobs.ts";
-import type { ScheduledSequence, TokenLogprobs } from "./stepPlan.ts";
+import type { PromptRow } from "./promptRows.ts";
+import type { ScheduledSequence, StepOutput, TokenLogprobs } from "./stepPlan.ts";
 
-/** Logprobs of the step's samples once their tokens are known; null for rows that ask for none. */
-export type LogprobsOf = (tokenIds: Uint32Array) => (TokenLogprobs | null)[];
+/** A step's log-probabilities once its tokens are known. */
+export type LogprobsOf = (tokenIds: Uint32Array) => Pick<StepOutput, "logprobs" | "promptLogprobs">;
 
 export class LogprobExchange {
   readonly #tp: Communicator;
   readonly #root: number; // the tp rank that picks
-  #wanted: readonly (number | undefined)[] = []; // numLogprobs by sample of the step under way
+  #wanted: readonly (number | undefined)[] = []; // numLogprobs by row of the step under way
+  #prompt: readonly PromptRow[] = []; // the last of these rows
   #rows = new Map<number, LogprobRow>(); // by sample, on the picking rank
 
   constructor(tp: Communicator, root: number) {
@@ -26,9 +28,13 @@ export class LogprobExchange {
     this.#root = root;
   }
 
-  /** Notes what the samples of a step ask for; returns how many do. */
-  fill(sampled: readonly Pick<ScheduledSequence, "numLogprobs">[]): number {
-    this.#wanted = sampled.map(({ numLogprobs }) => numLogprobs);
+  /** Notes what the rows of a step ask for, samples and then prompt tokens; returns how many do. */
+  fill(
+    sampled: readonly Pick<ScheduledSequence, "numLogprobs">[],
+    prompt: readonly PromptRow[],
+  ): number {
+    this.#wanted = [...sampled, ...prompt].map(({ numLogprobs }) => numLogprobs);
+    this.#prompt = prompt;
     return this.#asking().length;
   }
 
@@ -46,12 +52,21 @@ export class LogprobExchange {
   /** For the step whose launches were submitted last; undefined if none of its samples asks. */
   take(): LogprobsOf | undefined {
     if (this.#asking().length === 0) return undefined;
-    const rows = this.#rows;
-    return (tokenIds) =>
-      Array.from(tokenIds, (tokenId, sample) => {
-        const row = rows.get(sample);
-        return row === undefined ? null : tokenLogprobs(row, tokenId);
-      });
+    const [rows, prompt] = [this.#rows, this.#prompt];
+    const at = (index: number, tokenId: number): TokenLogprobs | null => {
+      const row = rows.get(index);
+      return row === undefined ? null : tokenLogprobs(row, tokenId);
+    };
+    return (tokenIds) => {
+      const logprobs = Array.from(tokenIds, (tokenId, sample) => at(sample, tokenId));
+      if (prompt.length === 0) return { logprobs };
+      const promptLogprobs: TokenLogprobs[][] = [];
+      for (const [i, { targetTokenId, part }] of prompt.entries()) {
+        const found = at(tokenIds.length + i, targetTokenId);
+        if (found !== null) (promptLogprobs[part] ??= []).push(found);
+      }
+      return { logprobs, promptLogprobs };
+    };
   }
 
   #asking(): number[] {

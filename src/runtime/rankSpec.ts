@@ -1,7 +1,10 @@
 /** What a rank is told when it starts: plain data that survives a trip to another thread. */
 import type { ModelConfig } from "../../models/config.ts";
+import type { LinkProperties } from "../collectives/transport/simulatedLink.ts";
 import type { KvCacheDType } from "../../models/layers/context.ts";
 import type { WeightDType } from "../common/dtype.ts";
+import type { TunedNumbers } from "../device/adapterInfo.ts";
+import type { CollectiveArgs } from "./collectiveArgs.ts";
 
 /** Where weights come from. */
 export type LoadFormat = "auto" | "dummy";
@@ -29,8 +32,17 @@ export interface RunSpec {
   /** Tokens of one KV block. */
   readonly blockSize: number;
   readonly maxInFlight: number;
+  /** Plans that a rank runs at once: 2 with dual-batch overlap, else 1. */
+  readonly numMicroBatches: number;
+  /** Makes every message between ranks slower or worse, for planning and tests; null leaves them alone. */
+  readonly simulatedLink: LinkProperties | null;
+  /** Part of an adapter's memory that may be used; null takes what the longest batch needs. */
+  readonly gpuMemoryUtilization: number | null;
+  /** KV cache of each rank; null leaves it to what is free. */
+  readonly kvCacheMemoryMiB: number | null;
   /** Deadline of one collective. */
   readonly collectiveTimeoutMs: number;
+  readonly collectives: CollectiveArgs;
 }
 
 /** One rank. World rank = ppRank * tpSize + tpRank. */
@@ -38,9 +50,15 @@ export interface RankSpec {
   readonly rank: number;
   /** Position in the opener's list; several ranks may share one adapter as virtual devices. */
   readonly deviceIndex: number;
-  /** Ranks of this world on the same adapter, this one included. */
+  /** Ranks of this process on the same adapter, this one and those of other copies of the model included. */
   readonly numRanksOnDevice: number;
+  /** Of these, ranks of copies that are loaded after this one. */
+  readonly numRanksToCome: number;
   readonly disableRobustness: boolean;
+  /** What autotuning found on this rank's device. */
+  readonly tuned?: TunedNumbers | undefined;
+  /** Keeps spans of all that it does, for `--profile`. */
+  readonly isTraced?: boolean;
   readonly model: ModelSpec;
   readonly run: RunSpec;
 }
@@ -49,11 +67,21 @@ export interface RankSpec {
 export interface RankReport {
   readonly rank: number;
   readonly deviceName: string;
+  readonly deviceIndex: number;
+  readonly isSoftware: boolean;
+  /** As in RankSpec. */
+  readonly numRanksOnDevice: number;
+  readonly numRanksToCome: number;
   readonly weightBytes: number;
+  /** Estimate of all that it will allocate but weights and KV cache. */
+  readonly activationBytes: number;
+  /** Host time for opening the device, and for reading and uploading the weights. */
+  readonly deviceMs: number;
+  readonly weightsMs: number;
   /** Bytes that one KV block takes over all layers of this rank. */
   readonly kvBlockBytes: number;
-  /** Blocks that fit this rank's budget. */
-  readonly maxKvBlocks: number;
+  /** Blocks that one binding of a layer's keys can hold. */
+  readonly maxBindingBlocks: number;
 }
 
 /** The rank that samples: the first of the last stage. */

@@ -116,8 +116,8 @@ export function createRequest(draft: RequestDraft, limits: ExecutorLimits): Requ
   const eosTokenIds = sampling.ignoreEos ? [] : draft.eosTokenIds;
   const wanted = [...eosTokenIds, ...sampling.stopTokenIds];
   const stopTokenIds = new Set(wanted.filter((id) => id < limits.vocabSize));
+  checkBans(sampling, stopTokenIds, limits.vocabSize);
   checkBiasedIds(sampling, limits.vocabSize);
-  checkPromptLogprobs(sampling, limits);
   const { priority = 0, leaderId = null, allowedTokens = null } = draft;
   checkPriority(priority);
   const settled = { requestId, promptTokenIds, sampling, maxTokens, stopTokenIds };
@@ -139,24 +139,22 @@ export function checkPromptIds(
   });
 }
 
+// Every logit would be -Infinity until minTokens.
+function checkBans(
+  { minTokens }: SamplingParams,
+  stopTokenIds: ReadonlySet<number>,
+  vocabSize: number,
+): void {
+  if (minTokens === 0 || stopTokenIds.size < vocabSize) return;
+  const [expected, got] = ["a token that does not stop the completion", "stop tokens only"];
+  throw new UsageError({ what: "minTokens", expected, got });
+}
+
 function checkBiasedIds({ logitBias }: SamplingParams, vocabSize: number): void {
   const wild = Object.keys(logitBias).find((id) => Number(id) >= vocabSize);
   if (wild === undefined) return;
   const expected = `ids from 0 to ${vocabSize - 1} (vocabSize ${vocabSize})`;
   throw new UsageError({ what: "logitBias", expected, got: wild });
-}
-
-function checkPromptLogprobs(
-  { promptLogprobs }: SamplingParams,
-  { givesPromptLogprobs = true }: ExecutorLimits,
-): void {
-  if (promptLogprobs === null || givesPromptLogprobs) return;
-  throw new UsageError({
-    what: "promptLogprobs",
-    expected: "none: log-probabilities of prompt tokens are not computed yet",
-    got: promptLogprobs,
-    remedy: "leave it out; `logprobs` reports those of completion tokens",
-  });
 }
 
 function checkPriority(priority: number): void {

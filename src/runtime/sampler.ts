@@ -20,16 +20,43 @@ import {
 import { pickToken, sampleFull, sampleLocal } from "../kernels/sampling/pickToken.ts";
 import { packSamplingRow, type SamplingRow } from "../kernels/sampling/samplingRow.ts";
 import { FullRowExchange } from "./fullRowExchange.ts";
+import { promptRows } from "./promptRows.ts";
 import { LogitEdits } from "./logitEdits.ts";
 import { LogprobExchange } from "./logprobExchange.ts";
-import type { RankSpec } from "./rankSpec.ts";
-import { isGreedy, mayNeedWide, needsFilter, needsPenalties } from "./samplingParams.ts";
+import type { RankSpec, RunSpec } from "./rankSpec.ts";
+import {
+  gpuSamplingParams,
+  isGreedy,
+  mayNeedWide,
+  needsFilter,
+  needsPenalties,
+  resolveSamplingParams,
+} from "./samplingParams.ts";
 import type { StepBuffers } from "./stepInputs.ts";
 import type { ScheduledSequence, StepPlan } from "./stepPlan.ts";
 import type { TokenExchange } from "./tokenExchange.ts";
 
+/** What a sampler shares with those of other lanes, and its lane's communicator. */
+export interface SamplerState {
+  readonly tp: Communicator;
+  readonly tokens: TokenExchange;
+  readonly lastToken: Tensor; // [maxNumSeqs + 1] u32
+  readonly counts: Tensor; // [maxNumSeqs, vocab of this rank] u32
+}
+
 /** In a tp group, the rank that picks. */
 const PICKING_RANK = 0;
+
+/** A row whose logits are asked for, but no token. */
+const UNUSED_ROW: Omit<SamplingRow, "slot"> = {
+  ...gpuSamplingParams(resolveSamplingParams({ temperature: 0, seed: 0 })),
+  position: 0,
+  isGreedy: true,
+  hasPenalties: false,
+  isFiltered: false,
+  isWide: false,
+  maskRow: undefined,
+};
 
 export class Sampler {
   readonly #tp: Communicator;
@@ -42,13 +69,14 @@ export class Sampler {
   readonly #edits: LogitEdits;
   readonly #logprobs: LogprobExchange;
   readonly #device: Device;
+  #stepIndex = -1; // of the step whose rows were filled last
+  #numSampled = 0; // its rows that are a sequence's next token
+  readonly #unusedSlot: number;
 
   constructor(
     device: Device,
     { run, model }: RankSpec,
-    tp: Communicator,
-    tokens: TokenExchange,
-    lastToken: Tensor,
+    { tp, tokens, lastToken, counts }: SamplerState,
     vocab: Range,
   ) {
     this.#device = device;
@@ -57,28 +85,40 @@ export class Sampler {
     this.#lastToken = lastToken;
     this.#vocab = vocab;
     this.#vocabSize = model.config.vocabSize;
-    this.#counts = device.empty([run.maxNumSeqs, sizeOf(vocab)], "u32", "token counts");
+    this.#counts = counts;
+    this.#unusedSlot = run.maxNumSeqs;
     const shape = [run.maxNumSeqs, PENALTY_PART_WORDS];
     this.#penaltyParts = device.empty(shape, "u32", "penalty parts");
     this.#edits = new LogitEdits(device, vocab, this.#vocabSize, run.maxNumSeqs);
     this.#logprobs = new LogprobExchange(tp, PICKING_RANK);
   }
 
+  /** How often each sequence has had each token, for penalties. */
+  static createCounts(device: Device, { maxNumSeqs }: RunSpec, vocab: Range): Tensor {
+    return device.empty([maxNumSeqs, sizeOf(vocab)], "u32", "token counts");
+  }
+
   /** Writes the step's sampling rows; returns the counts that its launches depend on. */
   fill(plan: StepPlan, buffers: StepBuffers): Partial<LiveCounts> {
+    this.#stepIndex = plan.stepIndex;
     const rows = buffers.field("samplingRows");
     const sampled = plan.sequences.filter(({ samples }) => samples);
     const edits = this.#edits.fill(sampled);
     for (const [index, sequence] of sampled.entries()) {
       packSamplingRow(rows, index, samplingRow(sequence, edits.maskRows[index]));
     }
+    const ofPrompts = promptRows(plan);
+    for (const index of ofPrompts.keys()) {
+      packSamplingRow(rows, sampled.length + index, { ...UNUSED_ROW, slot: this.#unusedSlot });
+    }
+    this.#numSampled = sampled.length;
     const count = (test: (sampling: ScheduledSequence["sampling"]) => boolean): number =>
       sampled.filter(({ sampling }) => test(sampling)).length;
     return {
       numPenalized: this.#writePenaltyParts(plan),
       numFiltered: count(needsFilter),
       numWide: count(mayNeedWide),
-      numLogprobRows: this.#logprobs.fill(sampled),
+      numLogprobRows: this.#logprobs.fill(sampled, ofPrompts),
       ...edits.live,
     };
   }
@@ -88,13 +128,17 @@ export class Sampler {
     tokenCounts(rec, {
       penaltyParts: this.#penaltyParts,
       tokenIds: inputs.tokenIds,
-      lastToken: this.#lastToken,
+      lastToken: this.#lastToken.view([this.#unusedSlot]),
       counts: this.#counts,
       firstTokenId: this.#vocab.begin,
     });
   }
 
-  /** logits: [maxSamples, vocab of this rank] */
+  /**
+   * logits: [maxSamples, vocab of this rank]. The order is that of vLLM's V1 sampler: log-probabilities of
+   * the raw logits; allowed tokens, bans of minTokens and biases (which commute, since what is -Infinity
+   * stays so); penalties; then temperature, filters and the draw.
+   */
   sample(rec: Recorder, buffers: StepBuffers, logits: Tensor): void {
     const { samplingRows } = buffers;
     this.#logprobs.record(rec, logits);
@@ -143,10 +187,11 @@ export class Sampler {
       downloadBytes: (live) => live.numSamples * 4,
       detached: true,
       run: (io) => {
+        const numSampled = this.#numSampled;
         const sampled = io.download(0).then((mapped) => {
-          return new Uint32Array(mapped.slice().buffer, 0, io.live.numSamples);
+          return new Uint32Array(mapped.slice().buffer, 0, numSampled);
         });
-        return this.#tokens.publish(sampled, this.#logprobs.take());
+        return this.#tokens.publish(this.#stepIndex, sampled, this.#logprobs.take());
       },
     });
   }

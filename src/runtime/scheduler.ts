@@ -12,7 +12,7 @@ import { chooseDecodes, prefillShare } from "./microBatches.ts";
 import { PipelineMeter } from "./pipelineMeter.ts";
 import { PlansInFlight, type ReturnedPart } from "./plansInFlight.ts";
 import type { FinishReason, Request, StopReason } from "./request.ts";
-import { checkLimits, resolveSchedulerOptions } from "./schedulerLimits.ts";
+import { checkLimits, checkPolicy, resolveSchedulerOptions } from "./schedulerLimits.ts";
 import type { ResolvedSchedulerOptions, SchedulerOptions } from "./schedulerLimits.ts";
 import type { SampledToken, SchedulerEvent, SchedulerStats } from "./schedulerReports.ts";
 import { Sequence } from "./sequence.ts";
@@ -69,6 +69,7 @@ export class Scheduler {
   }
 
   add(request: Request): void {
+    checkPolicy(this.#options.schedulingPolicy, request.priority);
     const leader = request.leaderId === null ? null : this.#sequences.get(request.leaderId);
     const sequence = new Sequence(request, this.#numArrivals++, leader ?? null);
     this.#sequences.set(request.requestId, sequence);
@@ -169,6 +170,7 @@ export class Scheduler {
       numTokens,
       numPrefillTokens: this.#ppSize > 1 ? this.#prefillShare : numTokens,
       numPrefillTokensEach: this.#options.longPrefillTokenThreshold,
+      numLogitRows: this.limits.maxNumSeqs,
     });
   }
 
@@ -183,7 +185,7 @@ export class Scheduler {
   // Blocks for the whole prefill were taken on admission, so a chunk never waits for one.
   #planPrefills(batch: Batch): void {
     for (const sequence of this.#running) {
-      const numTokens = batch.chunkOf(sequence.numPrefillLeft);
+      const numTokens = batch.chunkOf(sequence.numPrefillLeft, sequence.wantsPromptLogprobs);
       if (numTokens > 0) this.#plan(batch, sequence, numTokens);
     }
   }
@@ -191,13 +193,13 @@ export class Scheduler {
   // Strictly by rank: if the first cannot run, the next may not take what it waits for.
   #admitWaiting(batch: Batch): void {
     const isReady = (sequence: Sequence): boolean => !isAwaitingLeader(sequence, batch.stepIndex);
-    while (this.#freeSlots.length > 0 && batch.chunkOf(1) > 0) {
+    while (this.#freeSlots.length > 0 && batch.chunkOf(1, false) > 0) {
       const next = this.#waiting.first(isReady);
       if (next === undefined) return;
       if (this.#isPreemptingBefore(next)) return;
       const match = this.#blocks.match(next);
       const numPrefill = next.tokenIds.length - this.#blocks.numTokensOf(match);
-      const numTokens = batch.chunkOf(numPrefill);
+      const numTokens = batch.chunkOf(numPrefill, next.wantsPromptLogprobs);
       if (numTokens < numPrefill && this.#hasMostPartialPrefills()) return;
       // Every running sequence may soon want one more block: leave it, rather than preempt this one then.
       if (!this.#blocks.admits(next, match, this.#running.length)) return;

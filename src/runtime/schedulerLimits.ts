@@ -3,22 +3,29 @@ import { UsageError } from "../common/errors.ts";
 import { ceilDiv } from "../common/math.ts";
 import type { ExecutorLimits } from "./executor/executor.ts";
 
+/** Whether requests may go before others: with `fcfs`, the first that came is the first that runs. */
+export type SchedulingPolicy = "fcfs" | "priority";
+
 /** Settings that have a default; vLLM's names where it has them. */
 export interface SchedulerOptions {
   /** Find blocks of earlier requests that hold the same prefix; true when left out. */
-  readonly enablePrefixCaching?: boolean;
+  readonly enablePrefixCaching?: boolean | undefined;
+  /** `fcfs` when left out: it refuses requests that name a priority. */
+  readonly schedulingPolicy?: SchedulingPolicy | undefined;
   /** Prefills that may be under way at once, in chunks over several steps; 1 when left out. */
-  readonly maxNumPartialPrefills?: number;
+  readonly maxNumPartialPrefills?: number | undefined;
   /**
    * Prefill tokens of one sequence in one step, so that a long prompt leaves room for others. When left
    * out, maxNumBatchedTokens over maxNumPartialPrefills.
    */
-  readonly longPrefillTokenThreshold?: number;
+  readonly longPrefillTokenThreshold?: number | undefined;
   /** Later arrivals that may be admitted before a request, whatever their priority; 64 when left out. */
-  readonly maxOvertakes?: number;
+  readonly maxOvertakes?: number | undefined;
 }
 
-export type ResolvedSchedulerOptions = Required<SchedulerOptions>;
+export type ResolvedSchedulerOptions = {
+  readonly [K in keyof SchedulerOptions]-?: NonNullable<SchedulerOptions[K]>;
+};
 
 const DEFAULT_MAX_OVERTAKES = 64;
 
@@ -36,15 +43,20 @@ export function resolveSchedulerOptions(
     maxOvertakes: options.maxOvertakes ?? DEFAULT_MAX_OVERTAKES,
   };
   for (const [name, value] of Object.entries(counts)) checkCount(name, value);
-  return { ...counts, enablePrefixCaching: options.enablePrefixCaching ?? true };
+  const { enablePrefixCaching = true, schedulingPolicy = "fcfs" } = options;
+  return { ...counts, enablePrefixCaching, schedulingPolicy };
 }
 
 /** Throws a UsageError unless every limit is a whole number of at least 1 and the budget holds one token a sequence. */
 export function checkLimits(limits: ExecutorLimits): void {
-  for (const [name, value] of Object.entries(limits) as [string, number | boolean][]) {
-    if (typeof value === "number") checkCount(name, value);
+  for (const [name, value] of Object.entries(limits) as [string, number][]) {
+    checkCount(name, value);
   }
-  const { maxNumSeqs, maxNumBatchedTokens } = limits;
+  const { maxNumSeqs, maxNumBatchedTokens, maxInFlight, ppSize = 1 } = limits;
+  if (maxInFlight < ppSize) {
+    const expected = `at least ppSize (${ppSize}), a plan for each stage`;
+    throw new UsageError({ what: "maxInFlight", expected, got: maxInFlight });
+  }
   if (maxNumBatchedTokens < maxNumSeqs) {
     throw new UsageError({
       what: "maxNumBatchedTokens",
@@ -53,6 +65,17 @@ export function checkLimits(limits: ExecutorLimits): void {
       remedy: "raise maxNumBatchedTokens or lower maxNumSeqs",
     });
   }
+}
+
+/** Throws a UsageError where the policy has no use for the priority. */
+export function checkPolicy(policy: SchedulingPolicy, priority: number): void {
+  if (policy === "priority" || priority === 0) return;
+  throw new UsageError({
+    what: "priority",
+    expected: "0, since the scheduling policy is fcfs",
+    got: priority,
+    remedy: "start with --scheduling-policy priority",
+  });
 }
 
 function checkCount(what: string, value: number): void {

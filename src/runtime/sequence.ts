@@ -103,6 +103,17 @@ export class Sequence {
     return this.#promptLogprobs;
   }
 
+  /** Tokens that may not be sampled next. */
+  get bannedNext(): readonly number[] {
+    return this.#planner.bannedAt(this.#numSampled);
+  }
+
+  /** Log-probabilities of its prompt were asked for, and are not all there. */
+  get wantsPromptLogprobs(): boolean {
+    const { promptLogprobs } = this.request.sampling;
+    return promptLogprobs !== null && this.#promptLogprobs.length < this.promptLength - 1;
+  }
+
   /** A plan of so many tokens samples one. */
   samplesAfter(numTokens: number): boolean {
     return this.#numComputed + numTokens >= this.#prefillLength;

@@ -54,6 +54,11 @@ export class SequencePlanner {
     return this.#request.sampling.stopTokenIds.includes(tokenId);
   }
 
+  /** Tokens that may not follow a completion of so many. */
+  bannedAt(numCompletion: number): readonly number[] {
+    return numCompletion < this.#request.sampling.minTokens ? this.#bannedTokenIds : [];
+  }
+
   plan(part: PartDraft, allowedTokens: string | undefined): ScheduledSequence {
     const { slot, start, numTokens, isDecode, samples, tokenIds } = part;
     const end = start + numTokens;
@@ -81,11 +86,11 @@ export class SequencePlanner {
     { numCompletion }: PartDraft,
     allowedTokens: string | undefined,
   ): Partial<ScheduledSequence> {
-    const { logprobs, minTokens } = this.#request.sampling;
-    const hasBans = numCompletion < minTokens && this.#bannedTokenIds.length > 0;
+    const { logprobs } = this.#request.sampling;
+    const bannedTokenIds = this.bannedAt(numCompletion);
     return {
       ...(this.#logitBias.length > 0 ? { logitBias: this.#logitBias } : {}),
-      ...(hasBans ? { bannedTokenIds: this.#bannedTokenIds } : {}),
+      ...(bannedTokenIds.length > 0 ? { bannedTokenIds } : {}),
       ...(allowedTokens === undefined ? {} : { allowedTokens }),
       ...(logprobs === null ? {} : { numLogprobs: logprobs }),
     };

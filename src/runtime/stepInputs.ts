@@ -8,6 +8,7 @@ import { ceilDiv, roundUp } from "../common/math.ts";
 import type { Device, Tensor } from "../device/device.ts";
 import { OFFSET_ALIGNMENT } from "../device/tensor.ts";
 import { buildPrefillTiles, TILE_Q } from "../kernels/attention.ts";
+import { promptRows } from "./promptRows.ts";
 import type { ScheduledSequence, StepPlan } from "./stepPlan.ts";
 
 /** Set in a token id that is a slot of lastToken instead. */
@@ -85,6 +86,7 @@ export class StepBuffers {
       }
       if (sequence.samples) sampleRows[sample++] = row - 1;
     }
+    for (const { tokenRow } of promptRows(plan)) sampleRows[sample++] = tokenRow;
     this.field("prefillTiles").set(prefillTiles(plan));
   }
 

@@ -9,15 +9,22 @@ import type { Device, Tensor } from "../device/device.ts";
 import type { LogprobsOf } from "./logprobExchange.ts";
 import type { StepOutput, StepPlan } from "./stepPlan.ts";
 
+/** A step's tokens on their way from the GPU. */
+interface Sampled {
+  readonly tokenIds: Promise<Uint32Array<ArrayBuffer>>;
+  readonly logprobsOf: LogprobsOf | undefined;
+}
+
+/** On the sampling rank: a plan whose tokens are still on the GPU. */
 interface Pending {
-  readonly plan: StepPlan;
-  readonly resolve: (output: StepOutput) => void;
+  readonly sampled: (sampled: Sampled) => void;
+  readonly sent: Promise<StepOutput>;
 }
 
 export class TokenExchange {
   readonly #world: HostCommunicator;
   readonly #root: number;
-  readonly #pending: Pending[] = []; // on the sampling rank: plans whose tokens are still on the GPU
+  readonly #pending = new Map<number, Pending>(); // by step
   #device: Device | undefined;
   #lastToken: Tensor | undefined;
   #chain: Promise<unknown> = Promise.resolve(); // transfers in the order of steps, on every rank
@@ -41,10 +48,8 @@ export class TokenExchange {
 
   /** Announces a plan, in order. The promise gives its tokens on the sampling rank, null elsewhere. */
   expect(plan: StepPlan): Promise<StepOutput | null> {
+    if (this.isRoot) return this.#expectOwn(plan);
     const numSamples = plan.sequences.filter(({ samples }) => samples).length;
-    if (this.isRoot) {
-      return new Promise((resolve) => this.#pending.push({ plan, resolve }));
-    }
     if (numSamples === 0) return Promise.resolve(null);
     const arrival = this.#inOrder(() => this.#receive(plan, numSamples));
     this.#arrivals.set(plan.stepIndex, arrival);
@@ -60,23 +65,34 @@ export class TokenExchange {
   }
 
   /**
-   * On the sampling rank: the tokens of the oldest announced plan, in the order of its samples. Called
-   * as plans are replayed; their tokens reach the host in any order (a step without samples has none to
-   * wait for), and go on in the order of plans.
+   * On the sampling rank: the tokens of an announced plan, in the order of its samples. Called as plans
+   * are replayed, which may be at once; their tokens reach the host in any order (a step without samples
+   * has none to wait for), and go on in the order in which plans were announced.
    */
   async publish(
-    sampled: Promise<Uint32Array<ArrayBuffer>>,
+    stepIndex: number,
+    tokenIds: Promise<Uint32Array<ArrayBuffer>>,
     logprobsOf?: LogprobsOf,
   ): Promise<void> {
-    sampled.catch(() => undefined); // reported once it is this plan's turn
-    const next = this.#pending.shift();
-    if (next === undefined) throw new CollectiveError("tokens: sampled without a plan");
-    await this.#inOrder(async () => {
-      const tokenIds = await sampled;
+    tokenIds.catch(() => undefined); // reported once it is this plan's turn
+    const pending = this.#pending.get(stepIndex);
+    if (pending === undefined) throw new CollectiveError("tokens: sampled without a plan");
+    this.#pending.delete(stepIndex);
+    pending.sampled({ tokenIds, logprobsOf });
+    await pending.sent;
+  }
+
+  #expectOwn({ stepIndex }: StepPlan): Promise<StepOutput> {
+    const { promise, resolve } = Promise.withResolvers<Sampled>();
+    const sent = this.#inOrder(async () => {
+      const { tokenIds: mapped, logprobsOf } = await promise;
+      const tokenIds = await mapped;
       if (tokenIds.length > 0) await this.#world.broadcast(tokenIds, this.#root);
-      const logprobs = logprobsOf === undefined ? {} : { logprobs: logprobsOf(tokenIds) };
-      next.resolve({ stepIndex: next.plan.stepIndex, tokenIds: [...tokenIds], ...logprobs });
+      const logprobs = logprobsOf?.(tokenIds) ?? {};
+      return { stepIndex, tokenIds: [...tokenIds], ...logprobs };
     });
+    this.#pending.set(stepIndex, { sampled: resolve, sent });
+    return sent;
   }
 
   #inOrder<T>(work: () => Promise<T>): Promise<T> {

@@ -69,18 +69,42 @@ export function decodeTokenMask(text: string, vocabSize: number): TokenMask {
   return new Uint32Array(bytes.buffer);
 }
 
-/** A request's mask as a plan carries it; undefined allows all. Throws a UsageError where it allows none. */
-export function packAllowedTokens(mask: TokenMask | null, vocabSize: number): string | undefined {
+/**
+ * A request's mask as a plan carries it; undefined allows all. Throws a UsageError where it allows none,
+ * or none but `banned`: every logit would be -Infinity, and the draw whatever the kernel makes of that.
+ */
+export function packAllowedTokens(
+  mask: TokenMask | null,
+  vocabSize: number,
+  banned: readonly number[] = [],
+): string | undefined {
   if (mask === null) return undefined;
   const numWords = tokenMaskWords(vocabSize);
   if (mask.length !== numWords) {
     const expected = `${numWords} words for a vocabSize of ${vocabSize}`;
     throw new UsageError({ what: "allowedTokens", expected, got: mask.length });
   }
-  const lastBits = vocabSize % 32 === 0 ? 0xffff_ffff : 2 ** (vocabSize % 32) - 1;
-  const isEmpty = mask.every((word, i) => (i === numWords - 1 ? word & lastBits : word) === 0);
-  if (isEmpty) {
+  if (isEmptyMask(mask, vocabSize)) {
     throw new UsageError({ what: "allowedTokens", expected: "at least 1 token", got: 0 });
   }
+  if (banned.length > 0) {
+    const left = mask.slice();
+    forbidTokens(left, banned);
+    if (isEmptyMask(left, vocabSize)) throw onlyBannedLeft();
+  }
   return encodeTokenMask(mask);
+}
+
+function isEmptyMask(mask: TokenMask, vocabSize: number): boolean {
+  const lastBits = vocabSize % 32 === 0 ? 0xffff_ffff : 2 ** (vocabSize % 32) - 1;
+  return mask.every((word, i) => (i === mask.length - 1 ? word & lastBits : word) === 0);
+}
+
+function onlyBannedLeft(): UsageError {
+  return new UsageError({
+    what: "allowedTokens",
+    expected: "a token that minTokens does not ban",
+    got: "only tokens that would end the completion",
+    remedy: "lower minTokens, or ask for a format that can go on for so long",
+  });
 }

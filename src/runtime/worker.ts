@@ -1,35 +1,37 @@
 /** One rank: its device, weights, KV cache and model. Lives in a thread of its own or beside the others. */
 import { loadWeights } from "../../models/weights/loader.ts";
 import { openWeights } from "../../models/weights/open.ts";
-import type { Communicator } from "../collectives/communicator.ts";
 import { headShard, layerRange } from "../../models/sharding.ts";
 import { type ShardPlan, shardPlan } from "../../models/weights/plan.ts";
 import type { FileSource } from "../../models/weights/files.ts";
 import type { WeightStore } from "../../models/layers/context.ts";
 import { sizeOf, type WeightSource } from "../../models/weights/weightSource.ts";
-import { DeviceCommunicator } from "../collectives/deviceCommunicator.ts";
-import { HostCommunicator } from "../collectives/hostCommunicator.ts";
-import { ParallelState } from "../collectives/parallelState.ts";
+import { type LinkProperties, SimulatedLink } from "../collectives/transport/simulatedLink.ts";
 import type { Transport } from "../collectives/transport/transport.ts";
+import type { ControlBlock } from "../collectives/watchdog/controlBlock.ts";
 import { FlightRecorder } from "../collectives/watchdog/flightRecorder.ts";
 import { messageOf } from "../common/errors.ts";
 import type { Device } from "../device/device.ts";
 import type { DeviceOpener } from "../device/opener.ts";
+import type { TraceProcess } from "../common/trace.ts";
 import type { LaunchTime } from "../device/timestamps.ts";
 import type { TapSink } from "../device/recorder.ts";
-import { createKvCache, kvBlockBytes, type KvCacheShape, maxKvBlocks } from "./kvCache.ts";
+import { probeFreeBytes } from "../device/memoryProbe.ts";
+import { estimateActivations } from "./activations.ts";
+import { createKvCache, kvBlockBytes, type KvCacheShape, maxBindingBlocks } from "./kvCache.ts";
+import { tokenClassesOf } from "./batchLane.ts";
 import { ModelRunner } from "./modelRunner.ts";
-import { type RankReport, type RankSpec, samplingRank, shardRank } from "./rankSpec.ts";
+import { type GroupHooks, joinGroups } from "./rankGroups.ts";
+import { type RankReport, type RankSpec, shardRank } from "./rankSpec.ts";
 import type { ProfiledStep } from "./executor/rankHandle.ts";
 import type { RankStats } from "./stats.ts";
 import type { StepOutput, StepPlan } from "./stepPlan.ts";
-import { TokenExchange } from "./tokenExchange.ts";
+import { RankTrace } from "./trace/rankTrace.ts";
+import { TracedRecorder } from "./trace/tracedRecorder.ts";
 
 /** Ways to change what a rank does, for tests that plant faults and see them found. */
-export interface RankHooks {
+export interface RankHooks extends GroupHooks {
   readonly weights?: (source: WeightSource, rank: number) => WeightSource;
-  readonly tp?: (communicator: Communicator, rank: number) => Communicator;
-  readonly pp?: (communicator: Communicator, rank: number) => Communicator;
 }
 
 /** What a rank uses of its surroundings. */
@@ -37,38 +39,50 @@ export interface RankEnvironment {
   readonly opener: DeviceOpener;
   readonly files: FileSource;
   readonly transport: Transport;
+  /** Told of the rank's recorder; what it returns is called before the rank ends in order. */
+  readonly watch?: ((recorder: FlightRecorder, control: ControlBlock) => () => void) | undefined;
+  /** The rank has a thread of its own, as every other rank has. */
+  readonly ownsThread?: boolean;
   readonly hooks?: RankHooks | undefined;
 }
 
 /** Progress of loading (bytes) and compiling (pipelines). */
 export type RankProgress = (phase: "weights" | "pipelines", done: number, total: number) => void;
 
+/** What opening a rank gave. */
+interface OpenedRank {
+  readonly device: Device;
+  readonly plan: ShardPlan;
+  readonly weights: WeightStore;
+  readonly weightBytes: number;
+  readonly deviceMs: number;
+  readonly weightsMs: number;
+  readonly trace: RankTrace | undefined;
+}
+
 export class Worker {
   readonly #spec: RankSpec;
   readonly #env: RankEnvironment;
   readonly #device: Device;
-  readonly #weights: WeightStore;
+  readonly #opened: OpenedRank;
   readonly #kvShape: KvCacheShape;
   readonly #recorder: FlightRecorder;
-  readonly #weightBytes: number;
+  readonly #unwatch: (() => void) | undefined;
   #runner: ModelRunner | undefined;
   #compileMs = 0;
   #numSteps = 0;
 
-  private constructor(
-    spec: RankSpec,
-    env: RankEnvironment,
-    device: Device,
-    plan: ShardPlan,
-    weights: WeightStore,
-    weightBytes: number,
-  ) {
+  private constructor(spec: RankSpec, env: RankEnvironment, opened: OpenedRank) {
+    const { device, plan, trace } = opened;
     this.#spec = spec;
     this.#env = env;
     this.#device = device;
-    this.#weights = weights;
-    this.#weightBytes = weightBytes;
-    this.#recorder = new FlightRecorder(spec.rank);
+    this.#opened = opened;
+    this.#recorder =
+      trace === undefined
+        ? new FlightRecorder(spec.rank)
+        : new TracedRecorder(spec.rank, trace.tracer);
+    this.#unwatch = env.watch?.(this.#recorder, env.transport.control);
     const { config } = spec.model;
     const { kvHeads } = headShard(config, spec.run.tpSize, plan.tpRank);
     this.#kvShape = {
@@ -87,26 +101,37 @@ export class Worker {
   /** Opens the device and loads this rank's weights. */
   static async open(
     spec: RankSpec,
-    env: RankEnvironment,
+    environment: RankEnvironment,
     progress?: RankProgress,
   ): Promise<Worker> {
     const { run, model } = spec;
+    const trace = spec.isTraced === true ? new RankTrace(spec.rank) : undefined;
+    const env = onLink(environment, run.simulatedLink);
     const layout = { tpSize: run.tpSize, ppSize: run.ppSize };
     const plan = shardPlan(model.config, layout, shardRank(spec.rank, run));
     const opened = await openWeights(model, env.files);
     const source = env.hooks?.weights?.(opened, spec.rank) ?? opened;
+    const beginMs = performance.now();
     const device = await env.opener.open({
       index: spec.deviceIndex,
       label: `rank ${spec.rank}`,
       disableRobustness: spec.disableRobustness,
+      tuned: spec.tuned,
+      ownsThread: env.ownsThread === true,
+      numThreads: env.ownsThread === true ? run.tpSize * run.ppSize : 1,
     });
     try {
+      trace?.loaded("device", beginMs);
+      const openMs = performance.now();
       const before = device.counters.allocatedBytes;
       const weights = await loadWeights(device, plan, source, model.dtype, (done, total) =>
         progress?.("weights", done, total),
       );
+      trace?.loaded("weights", openMs);
       const weightBytes = device.counters.allocatedBytes - before;
-      return new Worker(spec, env, device, plan, weights, weightBytes);
+      const [deviceMs, weightsMs] = [openMs - beginMs, performance.now() - openMs];
+      const rank = { device, plan, weights, weightBytes, deviceMs, weightsMs, trace };
+      return new Worker(spec, env, rank);
     } catch (error) {
       await device.destroy();
       throw error;
@@ -119,39 +144,55 @@ export class Worker {
   }
 
   report(): RankReport {
-    const { rank, numRanksOnDevice } = this.#spec;
+    const { rank, deviceIndex, numRanksOnDevice, numRanksToCome, model, run } = this.#spec;
+    const { info } = this.#device;
+    const classes = Array.from({ length: run.numMicroBatches }, () =>
+      tokenClassesOf(run.maxNumBatchedTokens),
+    ).flat();
     return {
       rank,
-      deviceName: this.#device.info.name,
-      weightBytes: this.#weightBytes,
+      deviceName: info.name,
+      deviceIndex,
+      isSoftware: info.isSoftware,
+      numRanksOnDevice,
+      numRanksToCome,
+      activationBytes: estimateActivations(model.config, run, rank, classes),
+      weightBytes: this.#opened.weightBytes,
+      deviceMs: this.#opened.deviceMs,
+      weightsMs: this.#opened.weightsMs,
       kvBlockBytes: kvBlockBytes(this.#kvShape),
-      maxKvBlocks: maxKvBlocks(this.#kvShape, this.#device.info, numRanksOnDevice),
+      maxBindingBlocks: maxBindingBlocks(this.#kvShape, info),
     };
   }
 
-  /** Allocates the KV cache, records the model and compiles its pipelines. */
-  async start(numBlocks: number, progress?: RankProgress): Promise<void> {
+  /** Bytes that its device can still allocate, as far as `maxBytes`. */
+  async probeFreeBytes(maxBytes: number): Promise<number> {
+    return await probeFreeBytes(this.#device, maxBytes);
+  }
+
+  /**
+   * Allocates the KV cache, records the model and compiles its pipelines. Resolves to the bytes that it
+   * allocated besides the cache.
+   */
+  async start(numBlocks: number, progress?: RankProgress): Promise<number> {
     const { run } = this.#spec;
-    const state = new ParallelState(this.#env.transport, { pp: run.ppSize, tp: run.tpSize });
-    const options = { timeoutMs: run.collectiveTimeoutMs, recorder: this.#recorder };
-    const [tp, pp, world] = [state.getTpGroup(), state.getPpGroup(), state.getWorldGroup()].map(
-      (group) => new HostCommunicator(group, options),
-    );
-    if (tp === undefined || pp === undefined || world === undefined) return;
-    const [deviceTp, devicePp] = [new DeviceCommunicator(tp), new DeviceCommunicator(pp)];
-    const groups = {
-      tp: this.#env.hooks?.tp?.(deviceTp, this.#spec.rank) ?? deviceTp,
-      pp: this.#env.hooks?.pp?.(devicePp, this.#spec.rank) ?? devicePp,
-      tokens: new TokenExchange(world, samplingRank(run)),
-    };
+    const { collectiveTimeoutMs: timeoutMs, collectives } = run;
+    const options = { timeoutMs, recorder: this.#recorder, ...collectives };
+    const groups = joinGroups(this.#env.transport, run, options, this.#env.hooks);
+    const { weights, trace } = this.#opened;
     const begin = performance.now();
+    const { counters } = this.#device;
+    const before = counters.allocatedBytes;
     const kvCaches = await this.#device.guard("KV cache", () =>
       createKvCache(this.#device, this.#kvShape, numBlocks),
     );
-    const runner = new ModelRunner(this.#device, this.#spec, groups, this.#weights, kvCaches);
+    const runner = new ModelRunner(this.#device, this.#spec, groups, weights, kvCaches, trace);
     await runner.compile((done, total) => progress?.("pipelines", done, total));
     this.#compileMs = performance.now() - begin;
+    trace?.loaded("KV cache and pipelines", begin);
+    trace?.attach(this.#device);
     this.#runner = runner;
+    return counters.allocatedBytes - before - numBlocks * kvBlockBytes(this.#kvShape);
   }
 
   /** Only the sampling rank has an output; others give null. */
@@ -168,6 +209,11 @@ export class Worker {
   /** GPU time of the launches of a step; see ModelRunner. */
   async profileStep(step: ProfiledStep): Promise<readonly LaunchTime[]> {
     return await this.#failing(() => this.#started().profileStep(step));
+  }
+
+  /** What it did so far; undefined unless it is traced. */
+  async trace(): Promise<TraceProcess | undefined> {
+    return await this.#opened.trace?.process();
   }
 
   stats(): RankStats {
@@ -201,7 +247,9 @@ export class Worker {
 
   /** Leaves the groups, waits for the GPU and frees the device. */
   async shutdown(): Promise<void> {
+    this.#unwatch?.();
     this.#env.transport.close();
+    this.#opened.trace?.destroy();
     await this.#device.destroy();
   }
 
@@ -219,4 +267,10 @@ export class Worker {
       throw error;
     }
   }
+}
+
+/** The same surroundings with a worse wire; see SimulatedLink. */
+function onLink(environment: RankEnvironment, link: LinkProperties | null): RankEnvironment {
+  if (link === null) return environment;
+  return { ...environment, transport: new SimulatedLink(environment.transport, link) };
 }

@@ -148,9 +148,13 @@ test("bench decode ends with a line of JSON", async () => {
   expect(code).toBe(0);
   const lines = stdout.trimEnd().split("\n");
   expect(lines.length).toBeGreaterThan(5);
-  const report = JSON.parse(lines.at(-1) ?? "") as { tok_per_s: number };
-  expect(report.tok_per_s).toBeGreaterThan(0);
-  expect(report).toMatchObject({ prompt_len: 4, output_len: 4, batch_size: 1, layout: { tp: 1 } });
+  const report = JSON.parse(lines.at(-1) ?? "") as { results: { tok_per_s: number }[] };
+  expect(report.results[0]?.tok_per_s).toBeGreaterThan(0);
+  expect(report).toMatchObject({
+    benchmark: "decode",
+    results: [{ prompt_len: 4, output_len: 4, batch_size: 1 }],
+    layout: { tp: 1 },
+  });
 });
 
 describe("bad input: one line, exit code 2, nothing written", () => {

@@ -13,6 +13,8 @@ import {
 import { DEMO_MODEL, engineArgs, givenPrompt, requiredPrompt } from "../../src/cli/modelArgs.ts";
 import { DEFAULT_ENGINE_ARGS, type EngineArgs } from "../../src/runtime/engineArgs.ts";
 
+const COLLECTIVES = DEFAULT_ENGINE_ARGS.collectives;
+
 type Flags = ModelFlags & SamplingFlags & PromptFlags;
 
 function parse(...argv: string[]): Flags {
@@ -42,8 +44,24 @@ describe("engine arguments", () => {
     [["--max-model-len", "100"], { maxModelLen: 100 }],
     [["--max-num-seqs", "3"], { maxNumSeqs: 3 }],
     [["--max-num-batched-tokens", "64"], { maxNumBatchedTokens: 64 }],
+    [["--gpu-memory-utilization", "0.5"], { gpuMemoryUtilization: 0.5 }],
+    [["--kv-cache-memory-mib", "64"], { kvCacheMemoryMiB: 64 }],
+    [["--enable-prefix-caching"], { scheduler: { enablePrefixCaching: true } }],
+    [["--no-enable-prefix-caching"], { scheduler: { enablePrefixCaching: false } }],
+    [["--scheduling-policy", "priority"], { scheduler: { schedulingPolicy: "priority" } }],
+    [["--max-num-partial-prefills", "2"], { scheduler: { maxNumPartialPrefills: 2 } }],
+    [["--long-prefill-token-threshold", "64"], { scheduler: { longPrefillTokenThreshold: 64 } }],
     [["--collective-timeout", "0.5"], { collectiveTimeoutMs: 500 }],
+    [["--collective-algorithm", "ring"], { collectives: { ...COLLECTIVES, algorithm: "ring" } }],
+    [["--collective-wire-dtype", "q8"], { collectives: { ...COLLECTIVES, wire: "q8" } }],
+    [["--collective-wire-dtype", "float16"], { collectives: { ...COLLECTIVES, wire: "f16" } }],
+    [
+      ["--collective-wire-from", "65536"],
+      { collectives: { ...COLLECTIVES, wireFromBytes: 65_536 } },
+    ],
     [["--disable-robustness"], { disableRobustness: true }],
+    [["--no-disable-robustness"], { disableRobustness: false }],
+    [["--autotune", "full"], { autotune: "full" }],
   ];
   test.each(cases)("%j", (argv, expected) => {
     expect(engineArgs(parse(...argv))).toEqual({

@@ -116,17 +116,27 @@ describe("report", () => {
     tokenIds: [4, 5],
     finishReason: "length",
     timings: {
-      arrivalMs: 0,
-      scheduledMs: 0,
-      firstTokenMs: 40,
-      lastTokenMs: 60,
+      arrivalMs: 1960,
+      scheduledMs: 1960,
+      firstTokenMs: 2000,
+      lastTokenMs: 2020,
       queueMs: 0,
       ttftMs: 40,
       tpotMs: 20,
     },
     decodeStats: stats,
     bandwidthGBps: 2,
+    bubbleFraction: 0.25,
     loadMs: 1234,
+    load: {
+      beginMs: 300,
+      filesMs: 9,
+      adaptersMs: 51,
+      devicesMs: 100,
+      weightsMs: 400,
+      weightBytes: 600_000_000,
+      pipelinesMs: 1000,
+    },
     layout: twoRanks,
   } as const;
 
@@ -139,6 +149,7 @@ describe("report", () => {
       usage: { prompt_tokens: 3, completion_tokens: 2, total_tokens: 5 },
       timings: {
         load_ms: 1234,
+        cold_start: { total_ms: 2000, process_ms: 300, files_ms: 9, rest_ms: 100 },
         ttft_ms: 40,
         tpot_ms: 20,
         decode_tok_per_s: 50,
@@ -161,6 +172,8 @@ describe("report", () => {
     expect(describeRun(run)).toBe(
       [
         "3 + 2 tokens, ended by length; loaded in 1,230 ms",
+        "first token 2,000 ms after the process's start: Node and modules 300, adapters 51, devices 100, " +
+          "weights 400 (1.5 GB/s), pipelines 1,000, first step 40, rest 100",
         "TTFT 40 ms",
         "decode 50 tok/s = 0.5 GB/s of weights, 25 % of 2 GB/s measured",
         "collectives 2.1 ms of 20 ms a token, 2,050 bytes",

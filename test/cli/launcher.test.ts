@@ -2,12 +2,8 @@ import { describe, expect, test } from "vitest";
 import { decideInstall, type InstallState } from "../../src/cli/launcher/dependencies.ts";
 import { isNewEnough, nodePackage } from "../../src/cli/launcher/ensureNode.js";
 import { npmFailure } from "../../src/cli/launcher/packageFiles.js";
-import {
-  adaptersInMessage,
-  driverFolders,
-  hasSoftwareGpu,
-  vulkanEnvironment,
-} from "../../src/cli/launcher/softwareGpu.ts";
+import { hasSoftwareGpu, vulkanEnvironment } from "../../src/cli/launcher/softwareGpu.ts";
+import { driverFolders } from "../../src/common/vulkanDriversNode.ts";
 
 describe("Node", () => {
   test.each([
@@ -117,17 +113,5 @@ describe("software GPU", () => {
       ),
     );
     expect(driverFolders({}, "/home/u")).toContain("/usr/share/vulkan/icd.d");
-  });
-
-  test("adapters in Dawn's message, without the backends that draw nothing", () => {
-    const message = [
-      "no suitable backends found",
-      "Available adapters:",
-      " * backend: 'vulkan', name: 'llvmpipe (LLVM 15.0.6, 256 bits)'",
-      " * backend: 'null', name: 'Null backend'",
-      " * backend: 'metal', name: 'Apple M2'",
-    ].join("\n");
-    expect(adaptersInMessage(message)).toEqual(["llvmpipe (LLVM 15.0.6, 256 bits)", "Apple M2"]);
-    expect(adaptersInMessage("no suitable backends found")).toEqual([]);
   });
 });

@@ -26,6 +26,15 @@ describe("serve's flags", () => {
     expect(options).toMatchObject({ port, firstReplica, numReplicas });
   });
 
+  test("tool calls are read with both of vLLM's flags, and neither does anything alone", () => {
+    const both = { enableAutoToolChoice: true, toolCallParser: "hermes" } as const;
+    expect(serveOptions({ ...flags, ...both }, "m").toolCallParser).toBe("hermes");
+    expect(serveOptions(flags, "m").toolCallParser).toBe(null);
+    for (const one of [{ enableAutoToolChoice: true }, { toolCallParser: "hermes" }] as const) {
+      expect(() => serveOptions({ ...flags, ...one }, "m")).toThrow("with it");
+    }
+  });
+
   test.each<Partial<ServeFlags>>([
     { dataParallelRank: 1 },
     { dataParallelSize: 2, dataParallelStartRank: 2 },

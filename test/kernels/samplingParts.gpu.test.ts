@@ -121,13 +121,14 @@ test("draws follow the softmax, over positions and over seeds, with and without 
   for (const { by, numDraws, fields, kept } of cases) {
     const rows = Array.from({ length: numDraws }, (_, i) =>
       rowOf({
+        slot: i,
         temperature: 0.8,
         ...fields,
         ...(by === "seed" ? { seed: i } : { seed: 42, position: i }),
       }),
     );
     const drawn = all.subarray(0, numDraws * vocab);
-    const { ids } = await sampleOnOneRank(device, { vocab, logits: drawn, rows });
+    const { ids } = await sampleOnOneRank(device, { vocab, logits: drawn, rows }, numDraws);
     expect(chiSquare(ids, normalised(kept)), `${by} ${JSON.stringify(fields)}`).toBeLessThan(
       CHI_SQUARE_15,
     );
@@ -143,18 +144,18 @@ const noiseProbe: Kernel<{
   name: "noise_probe",
   sources: ["lib/random.wgsl"],
   prelude: () => `
-    struct Params { seed: u32, position: u32 }
+    struct Params { seed: u32, position: u32, num_words: u32 }
     @group(0) @binding(0) var<uniform> params: Params;
     @group(0) @binding(1) var<storage, read> words: array<u32>;
     @group(0) @binding(2) var<storage, read_write> noise: array<u32>;
     @group(0) @binding(3) var<storage, read_write> out: array<f32>;
     @compute @workgroup_size(64) fn main(@builtin(global_invocation_id) at: vec3u) {
-      if (at.x >= arrayLength(&words)) { return; }
+      if (at.x >= params.num_words) { return; }
       noise[at.x] = token_noise(params.seed, params.position, at.x);
       out[at.x] = gumbel(words[at.x]);
     }`,
   launch: ({ words, noise, out }) => ({
-    params: pack(u32(0xa4093822), u32(0x85a308d3)),
+    params: pack(u32(0xa4093822), u32(0x85a308d3), u32(words.numElements)),
     inputs: [words],
     outputs: [noise, out],
     workgroups: [Math.ceil(words.numElements / 64), 1, 1],

@@ -248,11 +248,30 @@ for (const layout of LAYOUTS) {
     });
   });
 
-  test(`${name}: log-probabilities of the prompt are refused`, async () => {
-    await withPrompts(layout, async ({ llm }, [prompt = []]) => {
-      const ask = (): unknown => llm.generate(prompt, { promptLogprobs: 1 });
-      expect(ask).toThrow("promptLogprobs: expected none");
-      await Promise.resolve();
+  test(`${name}: log-probabilities of prompts, beside other requests, touch nobody's tokens`, async () => {
+    await withPrompts(layout, async (model, [prompt = [], other = []]) => {
+      const long = [...prompt, ...other, ...prompt, ...other].slice(0, 40); // many chunks of 4 rows
+      const others: Ask[] = [other, prompt].map((each) => ({
+        prompt: each,
+        sampling: { temperature: 1, seed: 4, repetitionPenalty: 1.2 },
+      }));
+      const alone = await tokensOf(model, others);
+      const asking = { prompt: long, sampling: { temperature: 0, promptLogprobs: 3, logprobs: 0 } };
+      const plain = await tokensOf(model, [{ prompt: long, sampling: { temperature: 0 } }]);
+      const [first, ...rest] = await complete(model, [asking, ...others]);
+      expect(rest.map(({ tokenIds }) => tokenIds)).toEqual(alone);
+      expect(first?.tokenIds).toEqual(plain[0]);
+      const rows = await logitRows(model, long);
+      const found = first?.promptLogprobs ?? [];
+      expect([found.length, found[0]]).toEqual([long.length, null]);
+      for (const [i, entry] of found.slice(1).entries()) {
+        const want = logSoftmax(rows[i] ?? []);
+        const best = sortedIds(Float32Array.from(want))[0] ?? 0;
+        expect(entry?.tokenId).toBe(long[i + 1]);
+        expect(entry?.logprob).toBeCloseTo(want[long[i + 1] ?? 0] ?? NaN, 3);
+        expect(entry?.top[0]?.[1]).toBeCloseTo(want[best] ?? NaN, 3);
+        expect(entry?.top).toHaveLength(3);
+      }
     });
   });
 }

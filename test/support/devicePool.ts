@@ -43,8 +43,8 @@ export class DevicePool implements DeviceOpener {
       seat.device.lend();
       return seat.device;
     }
-    const { gpu, info, shaders } = await this.#opener.open(options);
-    const device: PooledDevice = new PooledDevice(gpu, info, shaders, () => {
+    const opened = await this.#opener.open(options);
+    const device: PooledDevice = new PooledDevice(opened, () => {
       if (this.#free.length >= MAX_FREE) return false;
       this.#free.push({ index, label, device });
       return true;
@@ -59,8 +59,8 @@ class PooledDevice extends Device {
   readonly #giveBack: () => boolean;
   #isLent = true;
 
-  constructor(...[gpu, info, shaders, giveBack]: [...DeviceParts, () => boolean]) {
-    super(gpu, info, shaders);
+  constructor({ gpu, info, shaders, pump }: Device, giveBack: () => boolean) {
+    super(gpu, info, shaders, pump);
     this.#giveBack = giveBack;
     super.onFailure((error) => {
       for (const listener of this.#listeners) listener(error);
@@ -101,5 +101,3 @@ class PooledDevice extends Device {
     if (!this.#giveBack()) await super.destroy();
   }
 }
-
-type DeviceParts = ConstructorParameters<typeof Device>;

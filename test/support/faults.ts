@@ -7,7 +7,8 @@ import { type Range, readPacked, type WeightSource } from "../../models/weights/
 export function override<T extends object>(inner: T, replaced: Partial<T>): T {
   return new Proxy(inner, {
     get: (target, key) => {
-      const value: unknown = Reflect.get(replaced, key) ?? Reflect.get(target, key, target);
+      const from = Object.hasOwn(replaced, key) ? replaced : target;
+      const value: unknown = Reflect.get(from, key, from);
       return typeof value === "function" ? (value as () => unknown).bind(target) : value;
     },
   });
@@ -81,6 +82,7 @@ function weightFault(
       if (rank !== faultyRank) return source;
       const readFaulty = faulty(source);
       return override(source, {
+        sliceReads: undefined, // all goes through readSlice
         readSlice: (name, slice, onChunk) =>
           name === weight
             ? readFaulty(name, slice, onChunk)

@@ -2,6 +2,7 @@
 import { expect, test as base } from "vitest";
 import type { Device } from "../../src/device/device.ts";
 import { NodeOpener } from "../../src/device/openNode.ts";
+import { proveInRange } from "./unchecked.ts";
 
 const opener = new NodeOpener();
 const devices = new Map<string, Promise<Device>>();
@@ -26,13 +27,27 @@ export async function openTestDevice(name = testAdapter, label = "test"): Promis
   return await opener.open({ index: await testDeviceIndex(name), label });
 }
 
+/**
+ * Kernel tests repeat every launch without bounds checks (unchecked.ts). Not on lavapipe, which checks by itself
+ * and takes longest to compile all kernels once more, unless TANDEM_TEST_PROOF=all asks for it.
+ */
+export const isProved =
+  !testAdapter.includes("llvmpipe") || process.env["TANDEM_TEST_PROOF"] === "all";
+
 /** One device a test file: opening one costs 50-100 ms, and its pipelines stay compiled. */
 async function sharedDevice(): Promise<Device> {
   const known = devices.get(testAdapter);
   if (known !== undefined) return await known;
-  const opened = openTestDevice();
+  const opened = openSharedDevice();
   devices.set(testAdapter, opened);
   return await opened;
+}
+
+async function openSharedDevice(): Promise<Device> {
+  const device = await openTestDevice();
+  const isKernelTest = expect.getState().testPath?.includes("/test/kernels/") === true;
+  if (isKernelTest && isProved) await proveInRange(device, await testDeviceIndex());
+  return device;
 }
 
 /** vitest's test with a `device` fixture. */

@@ -10,7 +10,9 @@ import { DevicePool } from "./devicePool.ts";
 import { testDeviceIndex } from "./gpu.ts";
 
 /** How a test cuts a model; one rank in process where nothing is said. */
-export type TestLayout = Partial<Pick<EngineArgs, "tpSize" | "ppSize" | "executor" | "devices">>;
+export type TestLayout = Partial<
+  Pick<EngineArgs, "tpSize" | "ppSize" | "executor" | "devices" | "enableDualBatchOverlap">
+>;
 
 export interface TestModel extends StartedRanks {
   readonly llm: LLM;

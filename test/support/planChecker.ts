@@ -1,6 +1,7 @@
 /** Checks every promise that StepPlan and ExecutorLimits make, over the plans in flight together. */
 import { expect } from "vitest";
 import type { ExecutorLimits } from "../../src/runtime/executor/executor.ts";
+import { numLogitRows } from "../../src/runtime/promptRows.ts";
 import { needsPenalties } from "../../src/runtime/samplingParams.ts";
 import { numTokensOf, type ScheduledSequence, type StepPlan } from "../../src/runtime/stepPlan.ts";
 
@@ -57,6 +58,7 @@ export class PlanChecker {
   }
 
   #checkSizes(plan: StepPlan): void {
+    expect(numLogitRows(plan), "rows of logits").toBeLessThanOrEqual(this.#limits.maxNumSeqs);
     const { maxNumBatchedTokens, maxModelLen } = this.#limits;
     expect(plan.sequences.length).toBeGreaterThan(0);
     expect(numTokensOf(plan)).toBeLessThanOrEqual(maxNumBatchedTokens);

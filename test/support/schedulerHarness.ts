@@ -23,7 +23,7 @@ export class Harness {
   #isFcfs = true;
 
   constructor(limits: ExecutorLimits, options: SchedulerOptions = {}) {
-    this.scheduler = new Scheduler(limits, options);
+    this.scheduler = new Scheduler(limits, { schedulingPolicy: "priority", ...options });
     this.checker = new PlanChecker(limits);
     this.#model = new SimulatedModel(limits);
   }

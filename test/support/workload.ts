@@ -93,9 +93,11 @@ const options: fc.Arbitrary<SchedulerOptions> = fc.record({
 // Few spare blocks, so that preemptions are common; every request fits alone.
 function limitsFor(all: readonly RequestShape[], size: Sizes): ExecutorLimits {
   const { numSpareTokens, numSpareBlocks, ...rest } = size;
+  const maxInFlight = Math.max(size.maxInFlight, size.ppSize); // a plan for each stage
   const longest = Math.max(...all.map((s) => s.prompt.length + s.maxTokens));
   return {
     ...rest,
+    maxInFlight,
     maxNumBatchedTokens: size.maxNumSeqs + numSpareTokens,
     numBlocks: Math.ceil(longest / size.blockSize) + numSpareBlocks,
     maxModelLen: longest,

@@ -57,6 +57,7 @@ function runUnder(executable) {
   process.on("SIGINT", () => hasTerminal || child.kill("SIGINT"));
   process.on("SIGTERM", () => child.kill("SIGTERM"));
   process.on("SIGHUP", () => child.kill("SIGHUP"));
+  process.on("SIGUSR2", () => child.kill("SIGUSR2")); // asks the ranks for their flight records
   return new Promise((resolve, reject) => {
     child.on("error", reject);
     child.on("exit", (code, signal) => {

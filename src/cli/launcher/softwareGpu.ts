@@ -2,11 +2,11 @@
  * Last step of a start that needs a GPU: where Dawn finds no adapter, SwiftShader takes its place.
  * A Vulkan driver is named by the environment that a process starts with, so this starts over.
  */
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { homedir } from "node:os";
+import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { brotliDecompressSync } from "node:zlib";
-import { AdapterError, messageOf } from "../../common/errors.ts";
+import { AdapterError } from "../../common/errors.ts";
+import { installedDrivers } from "../../common/vulkanDriversNode.ts";
 import { packageFiles, untar } from "./packageFiles.js";
 import { LaunchError } from "./progress.js";
 
@@ -54,45 +54,12 @@ export function vulkanEnvironment(
   return { VK_ICD_FILENAMES: drivers.join(":"), LD_LIBRARY_PATH: libraries.join(":") };
 }
 
-/** Folders in which the Vulkan loader looks for drivers when no variable names them. */
-export function driverFolders(env: Environment, home: string): string[] {
-  const list = (name: string, fallback: string): string[] => (env[name] || fallback).split(":");
-  return [
-    ...list("XDG_CONFIG_HOME", join(home, ".config")),
-    ...list("XDG_CONFIG_DIRS", "/etc/xdg"),
-    "/etc",
-    ...list("XDG_DATA_HOME", join(home, ".local/share")),
-    ...list("XDG_DATA_DIRS", "/usr/local/share:/usr/share"),
-  ].map((base) => join(base, "vulkan/icd.d"));
-}
-
-/** The driver files that the Vulkan loader would read. */
-export function installedDrivers(env: Environment): string[] {
-  const named = env["VK_DRIVER_FILES"] ?? env["VK_ICD_FILENAMES"];
-  if (named !== undefined) return named.split(":").filter((file) => existsSync(file));
-  return driverFolders(env, homedir())
-    .filter((folder) => existsSync(folder))
-    .flatMap((folder) => readdirSync(folder).map((file) => join(folder, file)));
-}
-
-/** The adapters in Dawn's answer to a name that no adapter has: it lists those that exist. */
-export function adaptersInMessage(message: string): string[] {
-  return [...message.matchAll(/backend: '(?:vulkan|metal|d3d11|d3d12)', name: '([^']*)'/g)].map(
-    ([, name]) => name ?? "",
-  );
-}
-
-/** Names of the adapters that Dawn finds in this process. */
-export async function findAdapters(): Promise<string[]> {
+/** Names of the adapters that Dawn finds in this process, whether or not Tandem is to use them. */
+export async function findAdapters(): Promise<readonly string[]> {
   // Without drivers Dawn would only print its own complaints.
   if (process.platform === "linux" && installedDrivers(process.env).length === 0) return [];
-  const { create } = await import("webgpu");
-  try {
-    await create(["adapter=no adapter has this name"]).requestAdapter();
-    return [];
-  } catch (error) {
-    return adaptersInMessage(messageOf(error));
-  }
+  const { adapterNames } = await import("../../runtime/devices.ts");
+  return await adapterNames();
 }
 
 async function swiftShaderOrError(): Promise<string> {

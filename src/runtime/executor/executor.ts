@@ -16,10 +16,8 @@ export interface ExecutorLimits {
   readonly vocabSize: number;
   /** Plans that may wait for their output at once; at least ppSize. */
   readonly maxInFlight: number;
-  /** Pipeline stages, so plans that should be independent of each other; 1 when left out. */
+  /** Plans that should be independent of each other: pipeline stages x micro-batches; 1 when left out. */
   readonly ppSize?: number;
-  /** False where it gives no log-probabilities of prompts: requests that ask for them are refused. */
-  readonly givesPromptLogprobs?: boolean;
 }
 
 /** Runs StepPlans on every rank. */

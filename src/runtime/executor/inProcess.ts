@@ -2,6 +2,7 @@
 import type { FileSource } from "../../../models/weights/files.ts";
 import { LoopbackHub } from "../../collectives/transport/loopback.ts";
 import type { Transport } from "../../collectives/transport/transport.ts";
+import type { TraceProcess } from "../../common/trace.ts";
 import { WorkerError } from "../../common/errors.ts";
 import type { DeviceOpener } from "../../device/opener.ts";
 import type { LaunchTime } from "../../device/timestamps.ts";
@@ -9,7 +10,7 @@ import type { LoadProgressEvent } from "../engineArgs.ts";
 import type { RankReport, RankSpec } from "../rankSpec.ts";
 import type { RankStats } from "../stats.ts";
 import type { StepOutput, StepPlan } from "../stepPlan.ts";
-import { type RankHooks, Worker } from "../worker.ts";
+import { type RankEnvironment, type RankHooks, Worker } from "../worker.ts";
 import type { ProfiledStep, RankHandle, TapRecord } from "./rankHandle.ts";
 import { TapCollector } from "./taps.ts";
 
@@ -18,6 +19,7 @@ export interface InProcessEnvironment {
   readonly files: FileSource;
   readonly hooks?: RankHooks | undefined;
   readonly onProgress?: ((event: LoadProgressEvent) => void) | undefined;
+  readonly watch?: RankEnvironment["watch"];
 }
 
 /** One handle a spec; the ranks share a hub. */
@@ -44,14 +46,18 @@ class InProcessRank implements RankHandle {
   }
 
   async open(): Promise<RankReport> {
-    const { opener, files, hooks } = this.#environment;
-    const env = { opener, files, transport: this.#transport, hooks };
+    const { opener, files, hooks, watch } = this.#environment;
+    const env = { opener, files, transport: this.#transport, hooks, watch };
     this.#worker = await Worker.open(this.#spec, env, this.#progress);
     return this.#worker.report();
   }
 
-  async start(numBlocks: number): Promise<void> {
-    await this.#opened().start(numBlocks, this.#progress);
+  async probeFreeBytes(maxBytes: number): Promise<number> {
+    return await this.#opened().probeFreeBytes(maxBytes);
+  }
+
+  async start(numBlocks: number): Promise<number> {
+    return await this.#opened().start(numBlocks, this.#progress);
   }
 
   execute(plan: StepPlan): Promise<StepOutput | null> {
@@ -75,6 +81,10 @@ class InProcessRank implements RankHandle {
   resetStats(): Promise<void> {
     this.#opened().resetStats();
     return Promise.resolve();
+  }
+
+  async trace(): Promise<TraceProcess | undefined> {
+    return await this.#worker?.trace();
   }
 
   async shutdown(): Promise<void> {

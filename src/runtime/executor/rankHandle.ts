@@ -1,4 +1,5 @@
 /** One rank as an executor drives it, wherever the rank lives. */
+import type { TraceProcess } from "../../common/trace.ts";
 import type { LaunchTime } from "../../device/timestamps.ts";
 import type { RankReport } from "../rankSpec.ts";
 import type { RankStats } from "../stats.ts";
@@ -22,8 +23,10 @@ export interface RankHandle {
   readonly rank: number;
   /** Opens the device and loads the weights. */
   open(): Promise<RankReport>;
-  /** Allocates the KV cache and compiles. */
-  start(numBlocks: number): Promise<void>;
+  /** Bytes that its device can still allocate, as far as `maxBytes`. */
+  probeFreeBytes(maxBytes: number): Promise<number>;
+  /** Allocates the KV cache and compiles; resolves to the bytes allocated besides the cache. */
+  start(numBlocks: number): Promise<number>;
   /** Plans run in the order of the calls. Resolves to the output on the sampling rank, null elsewhere. */
   execute(plan: StepPlan): Promise<StepOutput | null>;
   /** Taps of a prompt whose name passes `only` (a prefix match on any entry; all when empty). */
@@ -32,6 +35,8 @@ export interface RankHandle {
   profileStep(step: ProfiledStep): Promise<readonly LaunchTime[]>;
   stats(): Promise<RankStats>;
   resetStats(): Promise<void>;
+  /** What it did so far, with its times; undefined unless its spec says that it is traced. */
+  trace(): Promise<TraceProcess | undefined>;
   /** Ends the rank and frees its device; safe after a failure. */
   shutdown(): Promise<void>;
   /** Calls `listener` when the rank fails outside of any call, e.g. when its thread dies. */

@@ -1,6 +1,7 @@
 /** What crosses between the main thread and a rank's thread. */
 import type { SharedMemoryDescriptor } from "../../collectives/transport/sharedMemory.ts";
 import * as errors from "../../common/errors.ts";
+import type { TraceProcess } from "../../common/trace.ts";
 import type { LaunchTime } from "../../device/timestamps.ts";
 import type { LoadProgressEvent } from "../engineArgs.ts";
 import type { RankReport, RankSpec } from "../rankSpec.ts";
@@ -29,11 +30,13 @@ export type StepMessage =
 /** The calls of a rank's life, over comlink. */
 export interface RankApi {
   open(setup: ThreadSetup): Promise<RankReport>;
-  start(numBlocks: number): Promise<void>;
+  probeFreeBytes(maxBytes: number): Promise<number>;
+  start(numBlocks: number): Promise<number>;
   forwardTaps(tokenIds: readonly number[], only: readonly string[]): Promise<TapRecord[]>;
   profileStep(step: ProfiledStep): Promise<readonly LaunchTime[]>;
   stats(): Promise<RankStats>;
   resetStats(): Promise<void>;
+  trace(): Promise<TraceProcess | undefined>;
   shutdown(): Promise<void>;
 }
 

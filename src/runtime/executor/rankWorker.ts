@@ -4,10 +4,11 @@ import * as Comlink from "comlink";
 import nodeEndpoint from "comlink/dist/esm/node-adapter.mjs";
 import { nodeFiles } from "../../../models/weights/filesNode.ts";
 import { attachSharedMemory } from "../../collectives/transport/sharedMemory.ts";
+import { installFlightDump } from "../../collectives/watchdog/flightDumpNode.ts";
 import { WorkerError } from "../../common/errors.ts";
 import { NodeOpener } from "../../device/openNode.ts";
-import type { StepPlan } from "../stepPlan.ts";
 import { Worker } from "../worker.ts";
+import { PlanDecoder, type WirePlan } from "./planCodec.ts";
 import type { TapRecord } from "./rankHandle.ts";
 import {
   serializeError,
@@ -29,7 +30,10 @@ const api: SettledApi = {
       setup = given;
       outputs = new StepQueue(given.outputs);
       const transport = attachSharedMemory(given.transport, given.spec.rank);
-      const env = { opener: new NodeOpener(), files: nodeFiles, transport };
+      const env = {
+        ...{ opener: new NodeOpener(), files: nodeFiles, transport, ownsThread: true },
+        watch: installFlightDump,
+      };
       worker = await Worker.open(given.spec, env, report);
       worker.onFailure(fail);
       // A thread that dies with a map pending takes the process with it (Dawn aborts): this one stays
@@ -41,10 +45,12 @@ const api: SettledApi = {
       });
       return worker.report();
     }),
+  probeFreeBytes: (maxBytes) => settle(() => opened().probeFreeBytes(maxBytes)),
   start: (numBlocks) =>
     settle(async () => {
-      await opened().start(numBlocks, report);
+      const activationBytes = await opened().start(numBlocks, report);
       if (setup !== undefined) void serve(setup);
+      return activationBytes;
     }),
   forwardTaps: (tokenIds, only) =>
     settle(async (): Promise<TapRecord[]> => {
@@ -59,6 +65,7 @@ const api: SettledApi = {
       opened().resetStats();
       return Promise.resolve();
     }),
+  trace: () => settle(async () => worker?.trace()),
   shutdown: () => settle(async () => worker?.shutdown()),
 };
 
@@ -84,9 +91,11 @@ function report(phase: "weights" | "pipelines", done: number, total: number): vo
 /** Runs plans as they come, several in flight; outputs go back in the order in which they end. */
 async function serve({ plans }: ThreadSetup): Promise<void> {
   const incoming = new StepQueue(plans);
+  const decoder = new PlanDecoder();
   for (;;) {
-    const plan = (await incoming.pop()) as StepPlan | undefined;
-    if (plan === undefined) return;
+    const message = (await incoming.pop()) as WirePlan | undefined;
+    if (message === undefined) return;
+    const plan = decoder.decode(message);
     const { stepIndex } = plan;
     opened()
       .execute(plan)

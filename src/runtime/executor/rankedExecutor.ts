@@ -1,17 +1,31 @@
 /** The Executor over a set of ranks: hands each plan to all of them and takes the sampling rank's output. */
 import { WorkerError } from "../../common/errors.ts";
-import { chooseNumBlocks } from "../kvCache.ts";
+import type { KvPlan } from "../kvBudget.ts";
+import type { TraceProcess } from "../../common/trace.ts";
 import type { LaunchTime } from "../../device/timestamps.ts";
 import type { RankReport, RunSpec } from "../rankSpec.ts";
 import { samplingRank } from "../rankSpec.ts";
 import type { RankStats } from "../stats.ts";
 import type { StepOutput, StepPlan } from "../stepPlan.ts";
 import type { Executor, ExecutorLimits } from "./executor.ts";
+import { sizeKvCache } from "./kvSizing.ts";
 import type { ProfiledStep, RankHandle, TapRecord } from "./rankHandle.ts";
+
+/** A rank's last spans: longer than any step, shorter than a user's patience. */
+const TRACE_TIMEOUT_MS = 10_000;
+
+type Loaded = Pick<RankedExecutor, "reports" | "kvPlan" | "openMs" | "startMs">;
 
 export class RankedExecutor implements Executor {
   readonly limits: ExecutorLimits;
   readonly reports: readonly RankReport[];
+  /** How the KV cache was sized; activations are what the ranks have allocated. */
+  readonly kvPlan: KvPlan;
+  /** Host time until all ranks had opened their devices and had their weights, and until all were ready. */
+  readonly openMs: number;
+  readonly startMs: number;
+  /** Runs first in a shutdown, while ranks still answer. */
+  beforeShutdown: (() => Promise<void>) | undefined;
   readonly #ranks: readonly RankHandle[];
   readonly #root: number;
   readonly #listeners = new Set<(error: Error) => void>();
@@ -22,12 +36,15 @@ export class RankedExecutor implements Executor {
     ranks: readonly RankHandle[],
     run: RunSpec,
     limits: ExecutorLimits,
-    reports: readonly RankReport[],
+    { reports, kvPlan, openMs, startMs }: Loaded,
   ) {
     this.#ranks = ranks;
+    this.openMs = openMs;
+    this.startMs = startMs;
     this.#root = samplingRank(run);
     this.limits = limits;
     this.reports = reports;
+    this.kvPlan = kvPlan;
     for (const rank of ranks)
       rank.onFailure((error) => {
         this.#fail(error);
@@ -41,17 +58,19 @@ export class RankedExecutor implements Executor {
     vocabSize: number,
   ): Promise<RankedExecutor> {
     try {
+      const beginMs = performance.now();
       const reports = await allOrFirstFailure(ranks, (rank) => rank.open());
-      const numBlocks = chooseNumBlocks(
-        run,
-        reports.map(({ maxKvBlocks }) => maxKvBlocks),
-      );
-      await allOrFirstFailure(ranks, (rank) => rank.start(numBlocks));
+      const openMs = performance.now() - beginMs;
+      const planned = await sizeKvCache(ranks, run, reports);
+      const { numBlocks } = planned;
+      const activations = await allOrFirstFailure(ranks, (rank) => rank.start(numBlocks));
+      const kvPlan = withActivations(planned, activations);
       const { maxNumSeqs, maxNumBatchedTokens, blockSize, maxModelLen, maxInFlight } = run;
       const sizes = { maxNumSeqs, maxNumBatchedTokens, blockSize, maxModelLen, maxInFlight };
-      const { ppSize } = run;
-      const limits = { ...sizes, numBlocks, vocabSize, ppSize, givesPromptLogprobs: false };
-      return new RankedExecutor(ranks, run, limits, reports);
+      const ppSize = run.ppSize * run.numMicroBatches;
+      const limits = { ...sizes, numBlocks, vocabSize, ppSize };
+      const startMs = performance.now() - beginMs - openMs;
+      return new RankedExecutor(ranks, run, limits, { reports, kvPlan, openMs, startMs });
     } catch (error) {
       await Promise.allSettled(ranks.map((rank) => rank.shutdown()));
       throw error;
@@ -101,13 +120,26 @@ export class RankedExecutor implements Executor {
     await Promise.all(this.#ranks.map((rank) => rank.resetStats()));
   }
 
+  /** What each traced rank did so far; a rank that failed or does not answer gives nothing. */
+  async traces(): Promise<TraceProcess[]> {
+    const traces = this.#ranks.map((rank) => within(TRACE_TIMEOUT_MS, rank.trace()));
+    const settled = await Promise.allSettled(traces);
+    return settled.flatMap((trace) =>
+      trace.status === "fulfilled" && trace.value !== undefined ? [trace.value] : [],
+    );
+  }
+
   onFailure(listener: (error: Error) => void): void {
     if (this.#failure === undefined) this.#listeners.add(listener);
     else listener(this.#failure);
   }
 
   async shutdown(): Promise<void> {
-    await Promise.allSettled(this.#ranks.map((rank) => rank.shutdown()));
+    try {
+      await this.beforeShutdown?.();
+    } finally {
+      await Promise.allSettled(this.#ranks.map((rank) => rank.shutdown()));
+    }
   }
 
   #fail(error: Error): void {
@@ -126,6 +158,29 @@ export class RankedExecutor implements Executor {
       });
     });
   }
+}
+
+/** The plan with what was allocated in place of the estimate. */
+function withActivations(plan: KvPlan, activations: readonly number[]): KvPlan {
+  const ranks = plan.ranks.map((memory, rank) => {
+    const { activationBytes: estimate, limitBytes } = memory;
+    const activationBytes = activations[rank] ?? estimate;
+    // Where the limit is the KV cache's alone, the rest only adds to it.
+    const added = memory.source === "measured" ? 0 : activationBytes - estimate;
+    return { ...memory, activationBytes, limitBytes: limitBytes + added };
+  });
+  return { ...plan, ranks };
+}
+
+/** The result, or undefined once the time is over. */
+async function within<T>(timeoutMs: number, work: Promise<T>): Promise<T | undefined> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const timeout = new Promise<undefined>((resolve) => {
+    timer = setTimeout(resolve, timeoutMs, undefined);
+  });
+  return await Promise.race([work, timeout]).finally(() => {
+    clearTimeout(timer);
+  });
 }
 
 /** The first failure aborts the other ranks' collectives, so that none of them waits on. */

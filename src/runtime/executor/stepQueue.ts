@@ -36,7 +36,7 @@ export function planQueueBytes(sizes: PlanSizes, vocabSize: number): number {
   const biasBytes = Math.min(maxLogitBiases, vocabSize) * PAIR_BYTES;
   const blockTableBytes = ceilDiv(maxModelLen, blockSize) * NUMBER_BYTES;
   const sequenceBytes = SEQUENCE_BYTES + maskBytes + biasBytes + blockTableBytes;
-  const plan = maxNumSeqs * sequenceBytes + maxNumBatchedTokens * NUMBER_BYTES;
+  const plan = maxNumSeqs * sequenceBytes + 2 * maxNumBatchedTokens * NUMBER_BYTES; // and as targets
   const cachedTokens = maxNumSeqs * maxModelLen * NUMBER_BYTES; // once each: with a first part
   return capacityFor(maxInFlight * plan + cachedTokens);
 }

@@ -4,16 +4,20 @@ import * as Comlink from "comlink";
 import nodeEndpoint from "comlink/dist/esm/node-adapter.mjs";
 import {
   abortSharedMemory,
+  controlOf,
   createSharedMemory,
   type SharedMemoryDescriptor,
 } from "../../collectives/transport/sharedMemory.ts";
+import { dumpOnSignal } from "../../collectives/watchdog/flightDumpNode.ts";
 import { messageOf, WorkerError } from "../../common/errors.ts";
+import type { TraceProcess } from "../../common/trace.ts";
 import type { LaunchTime } from "../../device/timestamps.ts";
 import type { LoadProgressEvent } from "../engineArgs.ts";
 import type { RankReport, RankSpec } from "../rankSpec.ts";
 import type { RankStats } from "../stats.ts";
 import type { StepOutput, StepPlan } from "../stepPlan.ts";
 import type { ProfiledStep, RankHandle, TapRecord } from "./rankHandle.ts";
+import { PlanEncoder } from "./planCodec.ts";
 import {
   reviveError,
   type Settled,
@@ -38,7 +42,13 @@ export function threadRanks(
   onProgress?: (event: LoadProgressEvent) => void,
 ): RankHandle[] {
   const transport = createSharedMemory(specs.length);
-  return specs.map((spec) => new ThreadRank(spec, transport, onProgress));
+  const removeSignal = dumpOnSignal(controlOf(transport)); // a signal reaches this thread alone
+  let numLeft = specs.length;
+  const onEnd = (): void => {
+    numLeft -= 1;
+    if (numLeft === 0) removeSignal();
+  };
+  return specs.map((spec) => new ThreadRank(spec, transport, onEnd, onProgress));
 }
 
 interface PendingStep {
@@ -57,6 +67,7 @@ class ThreadRank implements RankHandle {
   readonly #plansMemory: StepQueueMemory;
   readonly #outputsMemory: StepQueueMemory;
   readonly #plans: StepQueue;
+  readonly #encoder = new PlanEncoder();
   readonly #outputs: StepQueue;
   readonly #pending = new Map<number, PendingStep>();
   readonly #listeners: ((error: Error) => void)[] = [];
@@ -68,6 +79,7 @@ class ThreadRank implements RankHandle {
   constructor(
     spec: RankSpec,
     transport: SharedMemoryDescriptor,
+    onEnd: () => void,
     onProgress: ((event: LoadProgressEvent) => void) | undefined,
   ) {
     this.rank = spec.rank;
@@ -90,6 +102,7 @@ class ThreadRank implements RankHandle {
     });
     this.#exited = new Promise((resolve) => {
       this.#thread.once("exit", (code) => {
+        onEnd();
         if (!this.#isStopping) this.#fail(this.#deathOf(`exit code ${code}`));
         resolve();
       });
@@ -107,15 +120,19 @@ class ThreadRank implements RankHandle {
     return await this.#call(this.#api.open(setup));
   }
 
-  async start(numBlocks: number): Promise<void> {
-    await this.#call(this.#api.start(numBlocks));
+  async probeFreeBytes(maxBytes: number): Promise<number> {
+    return await this.#call(this.#api.probeFreeBytes(maxBytes));
+  }
+
+  async start(numBlocks: number): Promise<number> {
+    return await this.#call(this.#api.start(numBlocks));
   }
 
   execute(plan: StepPlan): Promise<StepOutput | null> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
     return new Promise((resolve, reject) => {
       this.#pending.set(plan.stepIndex, { resolve, reject });
-      this.#plans.push(plan);
+      this.#plans.push(this.#encoder.encode(plan));
     });
   }
 
@@ -136,6 +153,10 @@ class ThreadRank implements RankHandle {
 
   async resetStats(): Promise<void> {
     await this.#call(this.#api.resetStats());
+  }
+
+  async trace(): Promise<TraceProcess | undefined> {
+    return await this.#call(this.#api.trace());
   }
 
   /** Drains, destroys the device, and ends the thread, unless it does not answer. */

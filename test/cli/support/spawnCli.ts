@@ -19,8 +19,13 @@ export interface RunningCli {
   readonly result: Promise<CliResult>;
 }
 
-export function startCli(...args: string[]): RunningCli {
-  const env = { ...process.env, NODE_OPTIONS: "", TANDEM_LOG: "" };
+/** The last argument may add to the environment. */
+export type CliArgs = string[] | [...string[], { readonly env: Readonly<Record<string, string>> }];
+
+export function startCli(...given: CliArgs): RunningCli {
+  const args = given.flatMap((arg) => (typeof arg === "string" ? [arg] : []));
+  const [more] = given.flatMap((arg) => (typeof arg === "string" ? [] : [arg.env]));
+  const env = { ...process.env, NODE_OPTIONS: "", TANDEM_LOG: "", ...more };
   const child = spawn(process.execPath, [entry, ...args], {
     cwd: tmpdir(),
     env,
@@ -39,6 +44,6 @@ export function startCli(...args: string[]): RunningCli {
 }
 
 /** Runs a command line to its end. */
-export async function runCli(...args: string[]): Promise<CliResult> {
+export async function runCli(...args: CliArgs): Promise<CliResult> {
   return await startCli(...args).result;
 }

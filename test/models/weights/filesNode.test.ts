@@ -29,6 +29,16 @@ test("a range past the end is an error, not a short read", async () => {
   await expect(nodeFiles.read(path, 3, 9)).rejects.toThrow("x: expected 9 bytes, got 5");
 });
 
+test("readInto fills the memory that it is given, or names the file's end", async () => {
+  const path = join(dir, "into");
+  await writeFileAtomic(path, Uint8Array.of(1, 2, 3, 4, 5));
+  const memory = new Uint8Array(8).fill(9);
+  await nodeFiles.readInto?.(path, 1, memory.subarray(2, 5));
+  expect([...memory]).toEqual([9, 9, 2, 3, 4, 9, 9, 9]);
+  await expect(nodeFiles.readInto?.(path, 3, memory)).rejects.toThrow(/into: expected 11 bytes/);
+  await rm(path);
+});
+
 test("a missing file and a directory are named", async () => {
   expect(await nodeFiles.exists(join(dir, "none"))).toBe(false);
   expect(await nodeFiles.exists(dir)).toBe(false);

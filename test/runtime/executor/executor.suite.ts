@@ -25,7 +25,8 @@ async function start(layout: TestLayout): Promise<StartedRanks> {
 }
 
 export function executorSuite(executor: ExecutorKind): void {
-  const several = [{ tpSize: 2 }, { tpSize: 1, ppSize: 2 }];
+  const overlapped = { tpSize: 2, enableDualBatchOverlap: true };
+  const several = [{ tpSize: 2 }, { tpSize: 1, ppSize: 2 }, overlapped];
   // one rank compiles anew on a thread of its own, and has no one to talk to
   const sizes = executor === "inProcess" ? [{ tpSize: 1 }, ...several] : several;
   describe.each(sizes)("%o", (size) => {

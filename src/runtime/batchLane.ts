@@ -1,0 +1,154 @@
+/**
+ * The recordings of one micro-batch: a list for each token class, with the inputs, the sampler's tables and
+ * the communicators that belong to it. A lane runs one plan after the other; two lanes run at once.
+ */
+import type { Decoder, LogitRows } from "../../models/decoder.ts";
+import type { Communicator } from "../collectives/communicator.ts";
+import type { CommandList } from "../device/commandList.ts";
+import type { Device } from "../device/device.ts";
+import type { LiveCounts } from "../device/liveCounts.ts";
+import type { Recorder, TapSink } from "../device/recorder.ts";
+import { chooseSplits } from "../kernels/attention.ts";
+import { numLogitRows } from "./promptRows.ts";
+import type { RunSpec } from "./rankSpec.ts";
+import type { Sampler } from "./sampler.ts";
+import { type BlockTables, countDecodeTokens, prefillTiles, StepBuffers } from "./stepInputs.ts";
+import { numTokensOf, type StepPlan } from "./stepPlan.ts";
+
+/** Splits of decode attention at most: bounds the scratch of its partial results. */
+export const MAX_SPLITS = 32;
+/** Token classes below the full batch: a list a class, so that small steps run small kernels. */
+const SMALL_CLASSES = [1, 8, 64];
+
+/** Capacities of the token classes, ascending. */
+export function tokenClassesOf(maxNumBatchedTokens: number): number[] {
+  return [...SMALL_CLASSES.filter((tokens) => tokens < maxNumBatchedTokens), maxNumBatchedTokens];
+}
+
+/** What all lanes of a rank share. */
+export interface SharedParts {
+  readonly device: Device;
+  readonly run: RunSpec;
+  readonly decoder: Decoder;
+  readonly blockTables: BlockTables;
+  readonly numKvHeads: number;
+}
+
+/** What is a lane's own: collectives of two lanes may be on their way at once, each counted by itself. */
+export interface LaneParts {
+  readonly tp: Communicator;
+  readonly pp: Communicator;
+  /** On the ranks of the last stage. */
+  readonly sampler: Sampler | undefined;
+}
+
+/** A recording and the counts of the step that it is to be replayed with. */
+export interface ReadyStep {
+  readonly list: CommandList;
+  readonly live: LiveCounts;
+}
+
+export class BatchLane {
+  readonly lists = new Map<number, CommandList>();
+  readonly #shared: SharedParts;
+  readonly #own: LaneParts;
+  readonly #buffers = new Map<number, StepBuffers>();
+  #turn: Promise<unknown> = Promise.resolve();
+
+  constructor(shared: SharedParts, own: LaneParts) {
+    this.#shared = shared;
+    this.#own = own;
+  }
+
+  /** Runs `work` after all work given before; a failure does not hold up what follows. */
+  inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const mine = this.#turn.then(work);
+    this.#turn = mine.catch(() => undefined);
+    return mine;
+  }
+
+  /** Records one token class. */
+  record(capacity: number, rows: LogitRows, sink?: TapSink): Recorder {
+    const { device, decoder } = this.#shared;
+    const { tp, pp, sampler } = this.#own;
+    const buffers = this.#buffersOf(capacity);
+    return device.record((rec) => {
+      const context = { rec, inputs: buffers.inputs, capacity, tp, pp };
+      if (rows === "samples") sampler?.countTokens(rec, buffers);
+      const logits = decoder.forward(context, rows);
+      if (rows === "samples" && logits !== undefined) sampler?.sample(rec, buffers, logits);
+    }, sink);
+  }
+
+  /** Compiles a recording; from then on `prepare` chooses it for plans of its class. */
+  async finish(capacity: number, recorder: Recorder): Promise<CommandList> {
+    const list = await this.#shared.device.finish(recorder, this.#shared.run.maxInFlight);
+    this.lists.set(capacity, list);
+    return list;
+  }
+
+  /** Writes a plan's inputs for the list of its token class. */
+  prepare(plan: StepPlan): ReadyStep {
+    const numTokens = numTokensOf(plan);
+    const classes = tokenClassesOf(this.#shared.run.maxNumBatchedTokens);
+    const capacity = classes.find((tokens) => numTokens <= tokens) ?? 0;
+    const list = this.lists.get(capacity);
+    if (list === undefined) {
+      throw new Error(`step ${plan.stepIndex}: ${numTokens} tokens; no list holds so many`);
+    }
+    return { list, live: this.writeInputs(plan, capacity) };
+  }
+
+  /** The inputs of the list for `capacity` tokens. */
+  writeInputs(plan: StepPlan, capacity: number): LiveCounts {
+    const buffers = this.#buffersOf(capacity);
+    for (const sequence of plan.sequences) this.#shared.blockTables.update(sequence);
+    buffers.fill(plan);
+    const sampling = this.#own.sampler?.fill(plan, buffers);
+    buffers.upload();
+    return this.#liveCounts(plan, sampling);
+  }
+
+  #buffersOf(capacity: number): StepBuffers {
+    const known = this.#buffers.get(capacity);
+    if (known !== undefined) return known;
+    const { device, run, blockTables } = this.#shared;
+    const { maxNumSeqs, blockSize } = run;
+    const shape = { capacity, maxNumSeqs, blockSize };
+    const buffers = new StepBuffers(device, shape, blockTables.tensor);
+    this.#buffers.set(capacity, buffers);
+    return buffers;
+  }
+
+  #liveCounts(plan: StepPlan, sampling: Partial<LiveCounts> | undefined): LiveCounts {
+    const { device, run, numKvHeads } = this.#shared;
+    const numDecodeTokens = countDecodeTokens(plan);
+    const decodes = plan.sequences.slice(0, numDecodeTokens);
+    const maxContextLength = Math.max(1, ...decodes.map(({ startPosition }) => startPosition + 1));
+    const splits = chooseSplits(
+      maxContextLength,
+      MAX_SPLITS,
+      run.blockSize,
+      numDecodeTokens,
+      device.info,
+      numKvHeads,
+    );
+    return {
+      numTokens: numTokensOf(plan),
+      numSequences: plan.sequences.length,
+      numDecodeTokens,
+      numPrefillTiles: prefillTiles(plan).length / 4,
+      numSamples: numLogitRows(plan),
+      splitSize: splits.splitSize,
+      numSplits: splits.numSplits,
+      maxContextLength,
+      numPenalized: 0,
+      numFiltered: 0,
+      numWide: 0,
+      numBiased: 0,
+      numMasked: 0,
+      numLogprobRows: 0,
+      ...sampling,
+    };
+  }
+}

@@ -1,0 +1,52 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { PlanOrder } from "../../src/runtime/planOrder.ts";
+
+/** Submits `numSegments` segments with a random wait before each, and notes them in `log`. */
+async function replay(
+  order: ReturnType<PlanOrder["begin"]>,
+  plan: number,
+  waits: readonly number[],
+  log: string[],
+): Promise<void> {
+  try {
+    for (const [index, turns] of waits.entries()) {
+      for (let turn = 0; turn < turns; turn++) await Promise.resolve();
+      if (turns === 13) throw new Error("failed");
+      await order.beforeSubmit(index);
+      log.push(`${plan}.${index}`);
+      order.submitted(index);
+    }
+  } finally {
+    order.end();
+  }
+}
+
+test("a plan submits a segment only after the older one has, or has ended", async () => {
+  const waits = fc.array(fc.nat(13), { maxLength: 8 });
+  await fc.assert(
+    fc.asyncProperty(fc.array(waits, { minLength: 2, maxLength: 5 }), async (plans) => {
+      const order = new PlanOrder();
+      const log: string[] = [];
+      const replays = plans.map((each, plan) => replay(order.begin(), plan, each, log));
+      await Promise.allSettled(replays); // all end: none waits for ever
+      for (const [at, entry] of log.entries()) {
+        const [plan = 0, index = 0] = entry.split(".").map(Number);
+        const older = log.indexOf(`${plan - 1}.${index}`);
+        if (older >= 0) expect(older).toBeLessThan(at);
+      }
+    }),
+  );
+});
+
+test("a plan alone never waits", () => {
+  const order = new PlanOrder();
+  const first = order.begin();
+  expect(first.beforeSubmit(0)).toBeUndefined();
+  first.submitted(0);
+  const second = order.begin();
+  expect(second.beforeSubmit(0)).toBeUndefined();
+  expect(second.beforeSubmit(1)).toBeInstanceOf(Promise);
+  first.end();
+  expect(second.beforeSubmit(1)).toBeUndefined();
+});
