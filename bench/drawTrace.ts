@@ -64,7 +64,8 @@ function lanesOf(path: string): Lane[] {
   return ["", " 1"].flatMap((suffix, at): Lane[] => {
     const color = COLORS[at] ?? "";
     const wire = barsOf(
-      ({ cat, name }) => cat === `operations${suffix}` && /^allReduce [a-z]+[A-Z]?[a-z]*$/.test(name),
+      ({ cat, name }) =>
+        cat === `operations${suffix}` && /^allReduce [a-z]+[A-Z]?[a-z]*$/.test(name),
     );
     if (wire.length === 0) return [];
     const which = suffix === "" ? "" : ", 2nd";
