@@ -185,37 +185,39 @@ async function measure(
   }
 }
 
+/** A row as soon as it is measured: a run that is cut short has told what it found. */
+function print({ executor, batchSize, latencyMs, off, on, ...row }: Row): void {
+  const spread = ({ best, median: middle }: Spread): string =>
+    `${best.toFixed(1)} (${middle.toFixed(1)})`.padStart(16);
+  const gain = (value: number): string => value.toFixed(2).padStart(7);
+  const start = `${executor.padEnd(14)} ${String(batchSize).padStart(5)} ${String(latencyMs).padStart(8)}`;
+  const decode = `${spread(off.step)}${spread(on.step)}${gain(row.decodeGain)}${gain(row.decodeBound)}`;
+  const prefill = `${spread(off.prefill)}${spread(on.prefill)}${gain(row.prefillGain)}`;
+  console.log(`${start} |${decode} |${prefill} | ${row.isSameText ? "yes" : "no"}`);
+}
+
+const budget = batchedTokens === undefined ? "" : `, ${batchedTokens} tokens a step`;
+const title = `${values.model}, tp ${values.tp}, ${promptLength} + ${numTokens} tokens${budget}`;
+console.log(`${title}; milliseconds, best of ${repeats} (median)`);
+console.log(
+  "executor       batch  latency |        step off         step on   gain  bound |     prefill off      prefill on   gain | same text",
+);
 const rows: Row[] = [];
 let device = "";
 for (const executor of values.executors.split(",") as ExecutorKind[]) {
   for (const batchSize of numbers(values.batches)) {
     let [workMs, halvesMs] = [Number.NaN, Number.NaN];
     for (const latencyMs of numbers(values.latencies)) {
-      const { numHops, ...row } = await measure(executor, batchSize, latencyMs);
-      device = row.device;
-      if (latencyMs === 0) [workMs, halvesMs] = [row.off.step.best, row.on.step.best];
+      const { numHops, ...measured } = await measure(executor, batchSize, latencyMs);
+      device = measured.device;
+      if (latencyMs === 0) [workMs, halvesMs] = [measured.off.step.best, measured.on.step.best];
       const waitMs = numHops * latencyMs;
       const decodeBound = (workMs + waitMs) / Math.max(halvesMs, halvesMs / 2 + waitMs);
-      rows.push({ ...row, decodeBound });
-      console.error(`${executor}, batch ${batchSize}, ${latencyMs} ms: done`);
+      const row = { ...measured, decodeBound };
+      rows.push(row);
+      print(row);
     }
   }
-}
-
-const budget = batchedTokens === undefined ? "" : `, ${batchedTokens} tokens a step`;
-const title = `${device}, tp ${values.tp}, ${promptLength} + ${numTokens} tokens${budget}`;
-console.log(`${title}; milliseconds, best of ${repeats} (median)`);
-console.log(
-  "executor       batch  latency |      step off       step on   gain  bound |   prefill off    prefill on   gain | same text",
-);
-for (const { executor, batchSize, latencyMs, off, on, ...row } of rows) {
-  const spread = ({ best, median: middle }: Spread): string =>
-    `${best.toFixed(1)} (${middle.toFixed(1)})`.padStart(14);
-  const gain = (value: number): string => value.toFixed(2).padStart(7);
-  const start = `${executor.padEnd(14)} ${String(batchSize).padStart(5)} ${String(latencyMs).padStart(8)}`;
-  const decode = `${spread(off.step)}${spread(on.step)}${gain(row.decodeGain)}${gain(row.decodeBound)}`;
-  const prefill = `${spread(off.prefill)}${spread(on.prefill)}${gain(row.prefillGain)}`;
-  console.log(`${start} |${decode} |${prefill} | ${row.isSameText ? "yes" : "no"}`);
 }
 const workload = { promptLength, numTokens, repeats, tp: Number(values.tp) };
 console.log(JSON.stringify({ benchmark: "overlap", device, ...workload, rows }));

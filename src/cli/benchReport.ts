@@ -29,14 +29,16 @@ export function reportAsJson(report: BenchReport): Record<string, unknown> {
   const { benchmark, model, settings, kernels, layout } = report;
   return {
     benchmark,
-    model,
+    model: shortPath(model),
     settings,
     ceilings: ceilingFields(report),
     results: report.rows.map((row, index) => {
       const times = kernels[index] ?? [];
       return times.length === 0 ? row : { ...row, kernels: kernelsAsJson(times) };
     }),
-    ...(layout === null ? {} : { layout: layoutAsJson(layout) }),
+    ...(layout === null
+      ? {}
+      : { layout: { ...layoutAsJson(layout), model: shortPath(layout.model) } }),
   };
 }
 
@@ -124,7 +126,7 @@ function formatPlain(report: BenchReport): string {
 export function formatCsv(report: BenchReport): string {
   const common: Fields = {
     benchmark: report.benchmark,
-    model: report.model,
+    model: shortPath(report.model),
     ...report.settings,
     ...ceilingFields(report),
   };

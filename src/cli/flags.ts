@@ -42,6 +42,7 @@ export interface ModelFlags {
   readonly disableRobustness?: boolean;
   readonly autotune?: EngineArgs["autotune"];
   readonly enableDualBatchOverlap?: true;
+  readonly dboDecodeTokenThreshold?: number;
   readonly profile?: string;
 }
 
@@ -111,10 +112,7 @@ export function addModelFlags(command: Command, demoTpSize = 1): Command {
       `workerThreads or inProcess (default: ${ofDefaults.executor})`,
       oneOf(["workerThreads", "inProcess"], EXECUTORS),
     ),
-    new Option(
-      "--enable-dual-batch-overlap",
-      "two micro-batches at once: one computes while the other's all-reduce travels",
-    ),
+    ...overlapFlags(),
     new Option("--disable-robustness", "no bounds checks by WebGPU on hardware devices (default)"),
     new Option("--no-disable-robustness", "keep WebGPU's bounds checks"),
     flag(
@@ -129,6 +127,21 @@ export function addModelFlags(command: Command, demoTpSize = 1): Command {
     new Option("--profile <file>", "a Chrome trace of every rank: open it in ui.perfetto.dev"),
   ]);
   return addBatchingFlags(command);
+}
+
+function overlapFlags(): Option[] {
+  const { dboDecodeTokenThreshold } = DEFAULT_ENGINE_ARGS;
+  return [
+    new Option(
+      "--enable-dual-batch-overlap",
+      "two micro-batches at once: one computes while the other's all-reduce travels",
+    ),
+    flag(
+      "--dbo-decode-token-threshold <n>",
+      `with it, fewer decodes stay in one batch (default: ${dboDecodeTokenThreshold})`,
+      count,
+    ),
+  ];
 }
 
 /** The runtime holds the rule of each parameter; here it only gets the flag's name. */

@@ -43,6 +43,7 @@ export function engineArgs(flags: ModelFlags, demoTpSize = 1): EngineArgs {
       wireFromBytes: flags.collectiveWireFrom ?? defaults.collectives.wireFromBytes,
     },
     enableDualBatchOverlap: flags.enableDualBatchOverlap ?? defaults.enableDualBatchOverlap,
+    dboDecodeTokenThreshold: flags.dboDecodeTokenThreshold ?? defaults.dboDecodeTokenThreshold,
     simulatedLink: defaults.simulatedLink,
     disableRobustness: flags.disableRobustness ?? defaults.disableRobustness,
     autotune: flags.autotune ?? defaults.autotune,

@@ -107,6 +107,7 @@ export class CommandList {
     for (const [index, { hostOp }] of segments.entries()) {
       const held = watch.beforeSubmit?.(index);
       if (held !== undefined) await held;
+      this.#device.check(); // a map asked of a device that is gone would never settle
       this.#submit(commands, onSpan);
       watch.submitted?.(index);
       commands = undefined;

@@ -155,18 +155,6 @@ export class Engine {
     this.#cacheEpoch = epoch;
   }
 
-  #trace(tracer: Tracer, beginMs: number, plan: StepPlan, output: Promise<StepOutput>): void {
-    const more = stepArgs(plan);
-    tracer.span("host", "schedule", beginMs, more);
-    const handedMs = performance.now();
-    output.then(
-      () => {
-        tracer.span("steps", `step ${plan.stepIndex}`, handedMs, more);
-      },
-      () => undefined,
-    );
-  }
-
   // True if anything happened.
   #fillPipeline(): boolean {
     this.#checkCache();
@@ -177,9 +165,11 @@ export class Engine {
       if (this.#takeEvents()) isFilled = true;
       if (plan === null) return isFilled;
       isFilled = true;
+      const { tracer } = this.#options;
+      tracer?.span("host", "schedule", beginMs, stepArgs(plan));
+      const handedMs = performance.now(); // a rank may begin before `execute` returns
       const output = this.#executor.execute(plan);
-      if (this.#options.tracer !== undefined)
-        this.#trace(this.#options.tracer, beginMs, plan, output);
+      if (tracer !== undefined) traceStep(tracer, plan, output, handedMs);
       // Awaited in turn; if an earlier plan fails first, nobody will look at this one's rejection.
       output.catch(() => undefined);
       this.#inFlight.push({ plan, output });
@@ -250,4 +240,16 @@ export class Engine {
 
 function stepArgs({ stepIndex, sequences }: StepPlan): SpanMore {
   return { args: { step: stepIndex, sequences: sequences.length } };
+}
+
+function traceStep(
+  tracer: Tracer,
+  plan: StepPlan,
+  output: Promise<StepOutput>,
+  beginMs: number,
+): void {
+  const ended = (): void => {
+    tracer.span("steps", `step ${plan.stepIndex}`, beginMs, stepArgs(plan));
+  };
+  output.then(ended, () => undefined);
 }

@@ -38,6 +38,8 @@ export interface EngineArgs {
   readonly collectiveTimeoutMs: number;
   /** Two micro-batches at once: one computes while the other's all-reduce is on the wire. Needs tpSize > 1. */
   readonly enableDualBatchOverlap: boolean;
+  /** Fewer decodes than this stay in one micro-batch: half of them would take as long as all. */
+  readonly dboDecodeTokenThreshold: number;
   /** Makes every message between ranks slower or worse, to plan for a network; null leaves them alone. */
   readonly simulatedLink: LinkProperties | null;
   readonly collectives: CollectiveArgs;
@@ -74,6 +76,7 @@ export const DEFAULT_ENGINE_ARGS: Omit<EngineArgs, "model"> = {
   scheduler: {},
   collectiveTimeoutMs: 30_000,
   enableDualBatchOverlap: false,
+  dboDecodeTokenThreshold: 2,
   simulatedLink: null,
   collectives: DEFAULT_COLLECTIVE_ARGS,
   disableRobustness: true,

@@ -132,6 +132,7 @@ function resolveRun(args: EngineArgs, config: ModelConfig, used: readonly Adapte
     blockSize: BLOCK_SIZE,
     maxInFlight: Math.max(MIN_IN_FLIGHT, args.ppSize) * numMicroBatches,
     numMicroBatches,
+    minSplitDecodes: args.dboDecodeTokenThreshold,
     simulatedLink: args.simulatedLink,
     ...resolveMemory(args, used),
     collectiveTimeoutMs: args.collectiveTimeoutMs,

@@ -4,7 +4,10 @@
  * last stage. So consecutive plans take different sequences, each in its turn.
  */
 import { ceilDiv } from "../common/math.ts";
+import type { ExecutorLimits } from "./executor/executor.ts";
 import type { Sequence } from "./sequence.ts";
+
+type MicroBatchLimits = Pick<ExecutorLimits, "ppSize" | "numMicroBatches" | "minSplitDecodes">;
 
 /** A prefill is not cut below so many tokens: reading the weights would cost more than it hides. */
 const MIN_PREFILL_SHARE = 64;
@@ -35,6 +38,19 @@ export function chooseDecodes(
 // A mask for the next token can only be made once the last one is known.
 function isDueAhead({ request, lastSampledStep }: Sequence, newestStep: number): boolean {
   return request.allowedTokens === null && lastSampledStep <= newestStep;
+}
+
+/**
+ * Over how many plans the decodes are spread: all that are under way at once, or one a stage where so few
+ * sequences decode that half of them would take as long as all.
+ */
+export function decodeSpread(
+  { ppSize = 1, numMicroBatches = 1, minSplitDecodes = 1 }: MicroBatchLimits,
+  running: readonly Sequence[],
+): number {
+  if (numMicroBatches === 1) return ppSize;
+  const numDecodes = running.filter(({ canDecode }) => canDecode).length;
+  return numDecodes < minSplitDecodes ? ppSize / numMicroBatches : ppSize;
 }
 
 /**

@@ -34,6 +34,8 @@ export interface RunSpec {
   readonly maxInFlight: number;
   /** Plans that a rank runs at once: 2 with dual-batch overlap, else 1. */
   readonly numMicroBatches: number;
+  /** Fewer decodes than this stay in one plan. */
+  readonly minSplitDecodes: number;
   /** Makes every message between ranks slower or worse, for planning and tests; null leaves them alone. */
   readonly simulatedLink: LinkProperties | null;
   /** Part of an adapter's memory that may be used; null takes what the longest batch needs. */

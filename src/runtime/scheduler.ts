@@ -8,7 +8,7 @@ import { UsageError, WorkerError } from "../common/errors.ts";
 import { Batch } from "./batch.ts";
 import type { ExecutorLimits } from "./executor/executor.ts";
 import { KvBlocks } from "./kvBlocks.ts";
-import { chooseDecodes, prefillShare } from "./microBatches.ts";
+import { chooseDecodes, decodeSpread, prefillShare } from "./microBatches.ts";
 import { PipelineMeter } from "./pipelineMeter.ts";
 import { PlansInFlight, type ReturnedPart } from "./plansInFlight.ts";
 import type { FinishReason, Request, StopReason } from "./request.ts";
@@ -177,7 +177,8 @@ export class Scheduler {
   // Decodes come first: each costs one token and somebody waits for it. The budget holds them all, since
   // maxNumSeqs <= maxNumBatchedTokens.
   #planDecodes(batch: Batch): void {
-    for (const sequence of chooseDecodes(this.#running, batch.stepIndex, this.#ppSize)) {
+    const spread = decodeSpread(this.limits, this.#running);
+    for (const sequence of chooseDecodes(this.#running, batch.stepIndex, spread)) {
       if (sequence.canDecode && this.#growForDecode(sequence)) this.#plan(batch, sequence, 1);
     }
   }

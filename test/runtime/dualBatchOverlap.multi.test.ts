@@ -46,8 +46,9 @@ async function complete(layout: Partial<EngineArgs>): Promise<unknown[]> {
   });
 }
 
-const layouts: readonly { readonly executor: ExecutorKind; readonly ppSize: number }[] = [
+const layouts: readonly (Partial<EngineArgs> & { readonly executor: ExecutorKind })[] = [
   { executor: "inProcess", ppSize: 1 },
+  { executor: "inProcess", dboDecodeTokenThreshold: 4 }, // above and below it in turns
   { executor: "inProcess", ppSize: 2 },
   { executor: "workerThreads", ppSize: 1 },
 ];

@@ -28,8 +28,9 @@ function run(
   prompts: readonly number[],
   maxTokens: number,
   maxInFlight = ppSize,
+  more: Partial<ExecutorLimits> = {},
 ): Run {
-  const limits = { ...roomy, ppSize, maxInFlight: Math.max(2, maxInFlight) };
+  const limits = { ...roomy, ppSize, maxInFlight: Math.max(2, maxInFlight), ...more };
   const scheduler = new Scheduler(limits, { enablePrefixCaching: false });
   const model = new SimulatedModel(limits);
   for (const [seed, length] of prompts.entries()) {
@@ -148,4 +149,16 @@ test("the meter counts idle stage-steps while a plan is in flight", () => {
   expect(meter.bubbleFraction).toBeCloseTo(1 - 3 / 5);
   meter.planned(3, 2); // waits for the last stage
   expect(meter.bubbleFraction).toBeCloseTo(1 - 4 / 7);
+});
+
+test.each([
+  [8, 1, [4, 4]],
+  [8, 8, [4, 4]],
+  [7, 8, [7, 7]], // too few: one plan takes them all, in every step
+  [1, 2, [1, 1]],
+])("%i decodes with a threshold of %i: %o a plan", (numSequences, minSplitDecodes, want) => {
+  const limits = { numMicroBatches: 2, minSplitDecodes };
+  const { plans } = run(2, ones(numSequences), 12, 4, limits);
+  const sizes = plans.map(({ sequences }) => sequences.length);
+  expect(sizes.slice(6, 8)).toEqual(want);
 });

@@ -57,6 +57,7 @@ test("a worker is lost under load: health fails, others never stop, it comes bac
   );
   const { url } = server;
   const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: "none", maxRetries: 0 });
+  const failedAtMs: number[] = [];
   const generate = async (): Promise<"whole" | "failed"> => {
     const body = { model: "fable-5m", prompt: "Once upon a time", max_tokens: 100 };
     const options = { timeout: 60_000 };
@@ -67,17 +68,20 @@ test("a worker is lost under load: health fails, others never stop, it comes bac
       return numChunks > 20 ? "whole" : "failed";
     } catch (error) {
       expect(String(error)).toMatch(/worker of the model was lost|No replica/);
+      failedAtMs.push(performance.now());
       return "failed";
     }
   };
   const running = Array.from({ length: 6 }, generate);
   await new Promise((resolve) => setTimeout(resolve, 300));
+  const killedAtMs = performance.now();
   server.kill("SIGUSR2");
   expect(await waitForHealth(url, 503, 2000)).toBeLessThan(2000);
   expect((await fetch(`${url}/ready`)).status).toBe(200);
   expect(await generate()).toBe("whole"); // by the other replica, while the first is away
   const outcomes = await Promise.all(running);
   expect(outcomes).toContain("whole");
+  for (const atMs of failedAtMs) expect(atMs - killedAtMs).toBeLessThan(5000);
   await waitForHealth(url, 200, 60_000);
   expect(await Promise.all([generate(), generate()])).toEqual(["whole", "whole"]);
   const last = generate();

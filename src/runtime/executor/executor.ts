@@ -18,6 +18,10 @@ export interface ExecutorLimits {
   readonly maxInFlight: number;
   /** Plans that should be independent of each other: pipeline stages x micro-batches; 1 when left out. */
   readonly ppSize?: number;
+  /** Micro-batches that each rank runs at once, a factor of ppSize; 1 when left out. */
+  readonly numMicroBatches?: number;
+  /** Fewer decodes than this are not dealt to several micro-batches; 1 when left out. */
+  readonly minSplitDecodes?: number;
 }
 
 /** Runs StepPlans on every rank. */

@@ -67,8 +67,10 @@ export class RankedExecutor implements Executor {
       const kvPlan = withActivations(planned, activations);
       const { maxNumSeqs, maxNumBatchedTokens, blockSize, maxModelLen, maxInFlight } = run;
       const sizes = { maxNumSeqs, maxNumBatchedTokens, blockSize, maxModelLen, maxInFlight };
-      const ppSize = run.ppSize * run.numMicroBatches;
-      const limits = { ...sizes, numBlocks, vocabSize, ppSize };
+      const { numMicroBatches, minSplitDecodes } = run;
+      const ppSize = run.ppSize * numMicroBatches;
+      const spread = { ppSize, numMicroBatches, minSplitDecodes };
+      const limits = { ...sizes, numBlocks, vocabSize, ...spread };
       const startMs = performance.now() - beginMs - openMs;
       return new RankedExecutor(ranks, run, limits, { reports, kvPlan, openMs, startMs });
     } catch (error) {

@@ -10,8 +10,13 @@ import type { ScheduledSequence, StepPlan } from "../../../src/runtime/stepPlan.
 
 const samplings = [1, 2].map((seed) => gpuSamplingParams(resolveSamplingParams({ seed })));
 
-function partOf(slot: number, blockTable: readonly number[], isFirst: boolean): ScheduledSequence {
-  const sampling = samplings[slot % 2] ?? gpuSamplingParams(resolveSamplingParams());
+function partOf(
+  slot: number,
+  blockTable: readonly number[],
+  isFirst: boolean,
+  samplingIndex = 0,
+): ScheduledSequence {
+  const sampling = samplings[samplingIndex] ?? gpuSamplingParams(resolveSamplingParams());
   const tokens = { startPosition: 3, numTokens: 1, tokenIds: null, promptLength: 2 };
   return { slot, isFirst, ...tokens, blockTable, samples: true, sampling, samplePosition: 4 };
 }
@@ -34,7 +39,7 @@ function channel(): (plan: StepPlan) => { plan: StepPlan; bytes: number } {
 /** What happens to a slot: its table grows by so many blocks, or another sequence begins with so many. */
 const moves = fc.array(
   fc.array(
-    fc.record({ slot: fc.nat(2), grows: fc.nat(3), begins: fc.boolean() }),
+    fc.record({ slot: fc.nat(2), grows: fc.nat(3), begins: fc.boolean(), sampling: fc.nat(1) }),
     { maxLength: 3 }, // prettier-ignore
   ),
   { maxLength: 20 },
@@ -47,12 +52,12 @@ test("what is decoded is what was encoded, however slots change hands", () => {
     let nextBlock = 0;
     for (const [stepIndex, parts] of steps.entries()) {
       const bySlot = new Map(parts.map((part) => [part.slot, part]));
-      const sequences = [...bySlot.values()].map(({ slot, grows, begins }) => {
+      const sequences = [...bySlot.values()].map(({ slot, grows, begins, sampling }) => {
         const isFirst = begins || !tables.has(slot);
         const table = isFirst ? [] : (tables.get(slot) ?? []);
         for (let i = 0; i < grows; i++) table.push(nextBlock++);
         tables.set(slot, table);
-        return partOf(slot, [...table], isFirst);
+        return partOf(slot, [...table], isFirst, sampling);
       });
       const plan = planOf(stepIndex, sequences);
       expect(structuredClone(send(plan).plan)).toEqual(plan);

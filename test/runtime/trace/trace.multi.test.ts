@@ -119,5 +119,5 @@ function expectMeetings(trace: ReadTrace): void {
   }
 }
 
-/** Two threads read the clock one after the other; `timeOrigin` would be off by up to a millisecond. */
-const CLOCK_SLACK_US = 20;
+/** Threads read the clock one after the other, and may be interrupted in between. */
+const CLOCK_SLACK_US = 200;

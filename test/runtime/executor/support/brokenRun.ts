@@ -17,6 +17,8 @@ export interface BrokenRun {
   /** While tokens come, or between requests. */
   readonly when: "busy" | "idle";
   readonly collectiveTimeoutMs: number;
+  /** With two micro-batches at once; false if left out. */
+  readonly isOverlapped?: boolean;
 }
 
 export interface BrokenRunReport {
@@ -36,6 +38,7 @@ const { llm } = await loadModel({
   devices: [run.device],
   executor: run.executor,
   collectiveTimeoutMs: run.collectiveTimeoutMs,
+  enableDualBatchOverlap: run.isOverlapped === true,
 });
 const options = { temperature: 0, maxTokens: 400, ignoreEos: true };
 const generate = (): RequestStream => llm.generate([5, 17, 3], options);
