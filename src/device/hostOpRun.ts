@@ -27,6 +27,9 @@ export class HostOpRun {
       staging: op.downloads.map((tensor) => device.createStaging(tensor.sizeBytes, op.label)),
       busy: Promise.resolve(),
     }));
+    device.onFailure(() => {
+      for (const { staging } of this.#slots) for (const each of staging) each.abandon();
+    });
   }
 
   /** Resolves when the staging that the next replay will use is free. Call before `encodeCopies`. */

@@ -9,6 +9,7 @@ const COPY_ALIGNMENT = 8;
 export class Staging {
   readonly #buffer: GPUBuffer;
   readonly sizeBytes: number;
+  #isPending = false;
   readonly #pump: MapPump | undefined;
 
   /** Without a pump, maps are awaited as Dawn serves them. */
@@ -38,6 +39,7 @@ export class Staging {
    */
   async map(sizeBytes: number, mayBlock = false): Promise<Uint8Array<ArrayBuffer>> {
     const length = Math.max(COPY_ALIGNMENT, roundUp(sizeBytes, COPY_ALIGNMENT));
+    this.#isPending = true;
     try {
       if (this.#pump !== undefined) await this.#pump.map(this.#buffer, length, mayBlock);
       else await this.#buffer.mapAsync(1, 0, length); // GPUMapMode.READ
@@ -45,8 +47,15 @@ export class Staging {
       throw new DeviceError(`${this.#buffer.label}: cannot be mapped: ${messageOf(error)}`, {
         cause: error,
       });
+    } finally {
+      this.#isPending = false;
     }
     return new Uint8Array(this.#buffer.getMappedRange(0, length), 0, sizeBytes);
+  }
+
+  /** The device is lost: Dawn settles one pending map of it by itself, and aborts over any other. */
+  abandon(): void {
+    if (this.#isPending) this.#buffer.unmap();
   }
 
   unmap(): void {

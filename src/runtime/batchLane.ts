@@ -67,6 +67,11 @@ export class BatchLane {
     return mine;
   }
 
+  /** Resolves when all work given so far is over, well or not: no map of its is pending then. */
+  async idle(): Promise<void> {
+    await this.#turn;
+  }
+
   /** Records one token class. */
   record(capacity: number, rows: LogitRows, sink?: TapSink): Recorder {
     const { device, decoder } = this.#shared;

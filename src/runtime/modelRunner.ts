@@ -1,6 +1,7 @@
 /** One rank's model: hands each plan to a lane of recorded lists, in the order that plans depend on. */
 import { createModel } from "../../models/createModel.ts";
 import type { LayerKvCache, WeightStore } from "../../models/layers/context.ts";
+import { messageOf, WorkerError } from "../common/errors.ts";
 import { ceilDiv } from "../common/math.ts";
 import type { CommandList } from "../device/commandList.ts";
 import type { Device } from "../device/device.ts";
@@ -186,10 +187,18 @@ export class ModelRunner {
       const { list, live } = lane.prepare(plan);
       trace?.onSpan("host", "inputs", beginMs);
       await list.replay(live, timer, watchOf(progress, trace));
-    } finally {
       progress?.end();
+    } catch (error) {
+      progress?.fail(error instanceof Error ? error : new WorkerError(messageOf(error)));
+      throw error;
+    } finally {
       trace?.replayed();
     }
+  }
+
+  /** Resolves when no replay is under way; see Worker.shutdown. */
+  async idle(): Promise<void> {
+    await Promise.all(this.#lanes.map((lane) => lane.idle()));
   }
 
   /** The largest class whose logits of all tokens stay small. */

@@ -16,11 +16,19 @@ export class PlanOrder {
   }
 }
 
+/** A newer plan that may not submit yet. */
+interface Waiting {
+  readonly index: number;
+  readonly wake: () => void;
+  readonly refuse: (error: Error) => void;
+}
+
 /** How far one plan's submits have come; `beforeSubmit` and `submitted` are a ReplayWatch's. */
 export class PlanProgress {
   #older: PlanProgress | undefined;
   #numSubmitted = 0;
-  #waiting: { readonly index: number; readonly wake: () => void }[] = [];
+  #failure: Error | undefined;
+  #waiting: Waiting[] = [];
 
   constructor(older: PlanProgress | undefined) {
     this.#older = older;
@@ -34,16 +42,27 @@ export class PlanProgress {
     this.#advance(index + 1);
   };
 
-  /** Its replay is over, well or not: newer plans wait for it no more. */
+  /** Its replay is over: newer plans wait for it no more. */
   end(): void {
     this.#older = undefined;
     this.#advance(Infinity);
   }
 
+  /**
+   * Its replay failed, and so do newer plans before their next submit: they would compute on what is missing,
+   * or ask for a map of a device that is gone, which never settles.
+   */
+  fail(error: Error): void {
+    this.#older = undefined;
+    this.#failure = error;
+    for (const { refuse } of this.#waiting.splice(0)) refuse(error);
+  }
+
   /** Resolves once segment `index` is submitted; undefined where it is. */
   reached(index: number): Promise<void> | undefined {
+    if (this.#failure !== undefined) return Promise.reject(this.#failure);
     if (this.#numSubmitted > index) return undefined;
-    return new Promise((wake) => this.#waiting.push({ index, wake }));
+    return new Promise((wake, refuse) => this.#waiting.push({ index, wake, refuse }));
   }
 
   #advance(numSubmitted: number): void {

@@ -49,6 +49,9 @@ export interface RankEnvironment {
 /** Progress of loading (bytes) and compiling (pipelines). */
 export type RankProgress = (phase: "weights" | "pipelines", done: number, total: number) => void;
 
+/** How long replays may take to end once the transport is closed. */
+const REPLAY_GRACE_MS = 2_000;
+
 /** What opening a rank gave. */
 interface OpenedRank {
   readonly device: Device;
@@ -249,6 +252,8 @@ export class Worker {
   async shutdown(): Promise<void> {
     this.#unwatch?.();
     this.#env.transport.close();
+    // A map that is pending when its thread ends aborts the process: replays settle theirs first.
+    await within(REPLAY_GRACE_MS, this.#runner?.idle());
     this.#opened.trace?.destroy();
     await this.#device.destroy();
   }
@@ -273,4 +278,14 @@ export class Worker {
 function onLink(environment: RankEnvironment, link: LinkProperties | null): RankEnvironment {
   if (link === null) return environment;
   return { ...environment, transport: new SimulatedLink(environment.transport, link) };
+}
+
+/** Resolves with the work, or once the time is over. */
+async function within(timeoutMs: number, work: Promise<void> | undefined): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const timeout = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, timeoutMs);
+  });
+  await Promise.race([work, timeout]);
+  clearTimeout(timer);
 }

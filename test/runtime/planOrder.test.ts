@@ -17,19 +17,30 @@ async function replay(
       log.push(`${plan}.${index}`);
       order.submitted(index);
     }
-  } finally {
     order.end();
+  } catch (error) {
+    order.fail(error as Error);
+    throw error;
   }
 }
 
-test("a plan submits a segment only after the older one has, or has ended", async () => {
+test("a plan submits a segment only after the older one has, or has ended; failures spread", async () => {
   const waits = fc.array(fc.nat(13), { maxLength: 8 });
   await fc.assert(
     fc.asyncProperty(fc.array(waits, { minLength: 2, maxLength: 5 }), async (plans) => {
       const order = new PlanOrder();
       const log: string[] = [];
       const replays = plans.map((each, plan) => replay(order.begin(), plan, each, log));
-      await Promise.allSettled(replays); // all end: none waits for ever
+      const outcomes = await Promise.allSettled(replays); // all end: none waits for ever
+      const failed = plans.findIndex((each) => each.includes(13));
+      const isOut = ({ status }: { readonly status: string }): boolean => status === "rejected";
+      expect(outcomes.findIndex(isOut)).toBe(failed);
+      const next = failed < 0 ? undefined : outcomes[failed + 1];
+      if (next !== undefined && plans[failed + 1]?.length !== 0) {
+        // unless it was through before
+        const isThrough = log.includes(`${failed + 1}.${(plans[failed + 1]?.length ?? 0) - 1}`);
+        expect(isOut(next) || isThrough).toBe(true);
+      }
       for (const [at, entry] of log.entries()) {
         const [plan = 0, index = 0] = entry.split(".").map(Number);
         const older = log.indexOf(`${plan - 1}.${index}`);

@@ -15,6 +15,7 @@ export interface ReportColumn {
   readonly title: string;
 }
 
+/** A benchmark: what ran on what, and a row a workload. */
 export interface BenchReport {
   readonly benchmark: string;
   readonly model: string;

@@ -80,6 +80,7 @@ const cases: readonly Case[] = [
 ];
 const overlapped: readonly Case[] = [
   { executor: "inProcess", fault: "lose", when: "busy", cause: LOST },
+  { executor: "workerThreads", fault: "lose", when: "busy", cause: LOST },
   { executor: "workerThreads", fault: "throw", when: "busy", cause: /rank 1.*planted exception/ },
   { executor: "workerThreads", fault: "exitDuring", when: "busy", cause: EXITED },
 ].map((each) => ({ ...each, isOverlapped: true }) as Case);
