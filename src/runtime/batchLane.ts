@@ -9,6 +9,8 @@ import type { Device } from "../device/device.ts";
 import type { LiveCounts } from "../device/liveCounts.ts";
 import type { Recorder, TapSink } from "../device/recorder.ts";
 import { chooseSplits } from "../kernels/attention.ts";
+import { hasMatrixKernel } from "../kernels/linearMatrix.ts";
+import { MATRIX_MIN_ROWS } from "../kernels/linearVariant.ts";
 import { numLogitRows } from "./promptRows.ts";
 import type { RunSpec } from "./rankSpec.ts";
 import type { Sampler } from "./sampler.ts";
@@ -19,10 +21,16 @@ import { numTokensOf, type StepPlan } from "./stepPlan.ts";
 export const MAX_SPLITS = 32;
 /** Token classes below the full batch: a list a class, so that small steps run small kernels. */
 const SMALL_CLASSES = [1, 8, 64];
+/** Tensor cores take over from sums by lanes where a step has more tokens than the second class. */
+const MATRIX_CLASSES = [1, MATRIX_MIN_ROWS - 1, 64];
 
 /** Capacities of the token classes, ascending. */
-export function tokenClassesOf(maxNumBatchedTokens: number): number[] {
-  return [...SMALL_CLASSES.filter((tokens) => tokens < maxNumBatchedTokens), maxNumBatchedTokens];
+export function tokenClassesOf(
+  maxNumBatchedTokens: number,
+  adapter: Parameters<typeof hasMatrixKernel>[0],
+): number[] {
+  const small = hasMatrixKernel(adapter) ? MATRIX_CLASSES : SMALL_CLASSES;
+  return [...small.filter((tokens) => tokens < maxNumBatchedTokens), maxNumBatchedTokens];
 }
 
 /** What all lanes of a rank share. */
@@ -95,7 +103,7 @@ export class BatchLane {
   /** Writes a plan's inputs for the list of its token class. */
   prepare(plan: StepPlan): ReadyStep {
     const numTokens = numTokensOf(plan);
-    const classes = tokenClassesOf(this.#shared.run.maxNumBatchedTokens);
+    const classes = tokenClassesOf(this.#shared.run.maxNumBatchedTokens, this.#shared.device.info);
     const capacity = classes.find((tokens) => numTokens <= tokens) ?? 0;
     const list = this.lists.get(capacity);
     if (list === undefined) {

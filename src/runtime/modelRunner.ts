@@ -89,7 +89,7 @@ export class ModelRunner {
 
   /** Capacities of the token classes, ascending. */
   get tokenClasses(): number[] {
-    return tokenClassesOf(this.#spec.run.maxNumBatchedTokens);
+    return tokenClassesOf(this.#spec.run.maxNumBatchedTokens, this.#device.info);
   }
 
   /** Records every token class; their pipelines compile in parallel and are dispatched once. */

@@ -150,7 +150,7 @@ export class Worker {
     const { rank, deviceIndex, numRanksOnDevice, numRanksToCome, model, run } = this.#spec;
     const { info } = this.#device;
     const classes = Array.from({ length: run.numMicroBatches }, () =>
-      tokenClassesOf(run.maxNumBatchedTokens),
+      tokenClassesOf(run.maxNumBatchedTokens, info),
     ).flat();
     return {
       rank,
