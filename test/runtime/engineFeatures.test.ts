@@ -212,6 +212,7 @@ test.each<[string, EngineRequest["allowedTokens"], string]>([
   const { engine } = engineOf();
   const broken = engine.addRequest({
     promptTokenIds: prompt,
+    sampling: { ignoreEos: true, maxTokens: 8 }, // an early end would be no failure
     ...(allowedTokens && { allowedTokens }),
   });
   await expect(broken.collect()).rejects.toThrow(message);
