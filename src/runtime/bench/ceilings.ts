@@ -35,7 +35,7 @@ export interface Ceilings {
 }
 
 const NUM_MAPS = 50;
-const NUM_DISPATCHES = 64;
+const NUM_DISPATCHES = 500;
 /** Well past every cache that was seen (H200: 60 MB of L2), short enough for software adapters. */
 const READ_BYTES = { software: 64 << 20, hardware: 1 << 30 } as const;
 
