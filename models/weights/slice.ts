@@ -68,11 +68,6 @@ function checkRange(name: string, axis: string, range: Range | undefined, size: 
   return { begin, end };
 }
 
-/** Bytes of the packed slice. */
-export function packedBytes(geometry: SliceGeometry): number {
-  return sizeOf(geometry.rows) * geometry.packedRowElements * geometry.bytesPerElement;
-}
-
 /**
  * Cuts a slice into blocks in packed order, each at most maxBytes both packed and as read from
  * the file (where gaps are read along). A row longer than that is cut at multiples of 8 elements.

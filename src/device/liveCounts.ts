@@ -48,7 +48,7 @@ export function packLiveCounts(live: LiveCounts): Uint32Array<ArrayBuffer> {
   ]);
 }
 
-/** Counts for running a kernel by itself: every row of a tensor is live. */
+/** Counts of `numTokens` live rows, by themselves or with what `more` says: no attention, every row sampled. */
 export function liveRows(numTokens: number, more: Partial<LiveCounts> = {}): LiveCounts {
   return {
     numTokens,

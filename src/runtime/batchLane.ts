@@ -6,7 +6,7 @@ import type { Decoder, LogitRows } from "../../models/decoder.ts";
 import type { Communicator } from "../collectives/communicator.ts";
 import type { CommandList } from "../device/commandList.ts";
 import type { Device } from "../device/device.ts";
-import type { LiveCounts } from "../device/liveCounts.ts";
+import { type LiveCounts, liveRows } from "../device/liveCounts.ts";
 import type { Recorder, TapSink } from "../device/recorder.ts";
 import { chooseSplits } from "../kernels/attention.ts";
 import { hasMatrixKernel } from "../kernels/linearMatrix.ts";
@@ -14,7 +14,7 @@ import { MATRIX_MIN_ROWS } from "../kernels/linearVariant.ts";
 import { numLogitRows } from "./promptRows.ts";
 import type { RunSpec } from "./rankSpec.ts";
 import type { Sampler } from "./sampler.ts";
-import { type BlockTables, countDecodeTokens, prefillTiles, StepBuffers } from "./stepInputs.ts";
+import { type BlockTables, countDecodeTokens, StepBuffers } from "./stepInputs.ts";
 import { numTokensOf, type StepPlan } from "./stepPlan.ts";
 
 /** Splits of decode attention at most: bounds the scratch of its partial results. */
@@ -93,7 +93,7 @@ export class BatchLane {
     }, sink);
   }
 
-  /** Compiles a recording; from then on `prepare` chooses it for plans of its class. */
+  /** Compiles a recording; from then on `prepare` chooses it for plans of its class. Smaller classes first. */
   async finish(capacity: number, recorder: Recorder): Promise<CommandList> {
     const list = await this.#shared.device.finish(recorder, this.#shared.run.maxInFlight);
     this.lists.set(capacity, list);
@@ -103,23 +103,21 @@ export class BatchLane {
   /** Writes a plan's inputs for the list of its token class. */
   prepare(plan: StepPlan): ReadyStep {
     const numTokens = numTokensOf(plan);
-    const classes = tokenClassesOf(this.#shared.run.maxNumBatchedTokens, this.#shared.device.info);
-    const capacity = classes.find((tokens) => numTokens <= tokens) ?? 0;
-    const list = this.lists.get(capacity);
-    if (list === undefined) {
-      throw new Error(`step ${plan.stepIndex}: ${numTokens} tokens; no list holds so many`);
+    for (const [capacity, list] of this.lists) {
+      // ascending, as they were finished
+      if (numTokens <= capacity) return { list, live: this.writeInputs(plan, capacity) };
     }
-    return { list, live: this.writeInputs(plan, capacity) };
+    throw new Error(`step ${plan.stepIndex}: ${numTokens} tokens; no list holds so many`);
   }
 
   /** The inputs of the list for `capacity` tokens. */
   writeInputs(plan: StepPlan, capacity: number): LiveCounts {
     const buffers = this.#buffersOf(capacity);
     for (const sequence of plan.sequences) this.#shared.blockTables.update(sequence);
-    buffers.fill(plan);
+    const numPrefillTiles = buffers.fill(plan);
     const sampling = this.#own.sampler?.fill(plan, buffers);
     buffers.upload();
-    return this.#liveCounts(plan, sampling);
+    return this.#liveCounts(plan, { numPrefillTiles, ...sampling });
   }
 
   #buffersOf(capacity: number): StepBuffers {
@@ -133,7 +131,7 @@ export class BatchLane {
     return buffers;
   }
 
-  #liveCounts(plan: StepPlan, sampling: Partial<LiveCounts> | undefined): LiveCounts {
+  #liveCounts(plan: StepPlan, known: Partial<LiveCounts>): LiveCounts {
     const { device, run, numKvHeads } = this.#shared;
     const numDecodeTokens = countDecodeTokens(plan);
     const decodes = plan.sequences.slice(0, numDecodeTokens);
@@ -146,22 +144,13 @@ export class BatchLane {
       device.info,
       numKvHeads,
     );
-    return {
-      numTokens: numTokensOf(plan),
+    return liveRows(numTokensOf(plan), {
       numSequences: plan.sequences.length,
       numDecodeTokens,
-      numPrefillTiles: prefillTiles(plan).length / 4,
       numSamples: numLogitRows(plan),
-      splitSize: splits.splitSize,
-      numSplits: splits.numSplits,
+      ...splits,
       maxContextLength,
-      numPenalized: 0,
-      numFiltered: 0,
-      numWide: 0,
-      numBiased: 0,
-      numMasked: 0,
-      numLogprobRows: 0,
-      ...sampling,
-    };
+      ...known,
+    });
   }
 }

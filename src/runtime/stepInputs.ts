@@ -69,8 +69,8 @@ export class StepBuffers {
     return this.#words.subarray(begin, begin + length);
   }
 
-  /** Fills all fields but samplingRows from a plan. */
-  fill(plan: StepPlan): void {
+  /** Fills all fields but samplingRows from a plan; returns the number of prefill tiles. */
+  fill(plan: StepPlan): number {
     const [tokenIds, positions] = [this.field("tokenIds"), this.field("positions")];
     const [sequenceIndex, slotMapping] = [this.field("sequenceIndex"), this.field("slotMapping")];
     const sampleRows = this.field("sampleRows");
@@ -87,7 +87,9 @@ export class StepBuffers {
       if (sequence.samples) sampleRows[sample++] = row - 1;
     }
     for (const { tokenRow } of promptRows(plan)) sampleRows[sample++] = tokenRow;
-    this.field("prefillTiles").set(prefillTiles(plan));
+    const tiles = prefillTiles(plan);
+    this.field("prefillTiles").set(tiles);
+    return tiles.length / 4;
   }
 
   upload(): void {
@@ -148,7 +150,7 @@ export function countDecodeTokens(plan: StepPlan): number {
 }
 
 /** Tiles of all parts with more than one token. */
-export function prefillTiles(plan: StepPlan): Uint32Array {
+function prefillTiles(plan: StepPlan): Uint32Array {
   let firstTokenRow = 0;
   const longer: { row: number; firstTokenRow: number; numTokens: number }[] = [];
   for (const { slot, numTokens } of plan.sequences) {
