@@ -11,7 +11,7 @@
 // Accuracy  f16 products (weights of other dtypes are rounded to f16), f32 sums; see
 //           test/kernels/linearMatrix.gpu.test.ts
 // Includes  lib/live.wgsl, lib/silu.wgsl, lib/linear_io.wgsl, lib/linear_common.wgsl,
-//           lib/linear_store.wgsl, lib/linear_out_*.wgsl, lib/halves_*.wgsl
+//           lib/linear_store.wgsl, lib/linear_out_*.wgsl, lib/linear_tile.wgsl, lib/halves_*.wgsl
 // Needs     subgroups of 32; matrices of f16, 16 x 16 x 16, with f32 results
 override DIRECT: bool; // whole tiles and no epilogue: results go straight to y
 
@@ -24,13 +24,6 @@ const HALF_TILE = 64u;
 // x tile, then w tile; afterwards half a tile of sums
 var<workgroup> tiles: array<vec4u, 2 * TILE * STRIDE>;
 const W_TILE = TILE * STRIDE;
-
-// The row of w that a row of the tile is. With swiglu a tile holds 64 gate rows, then their up rows.
-fn weight_row(first_output: u32, row: u32) -> u32 {
-  if (params.is_swiglu == 0u) { return min(first_output + row, params.num_outputs - 1u); }
-  let output = min(first_output + row % HALF_TILE, params.num_outputs - 1u);
-  return output + select(0u, params.num_outputs, row >= HALF_TILE);
-}
 
 // Loads never branch: past the end of k they repeat the last chunk, which store_chunk makes zero.
 fn load_x(row: u32, chunk: u32) -> vec4u {

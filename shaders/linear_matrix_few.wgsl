@@ -11,9 +11,10 @@
 // Accuracy  f16 products (weights of other dtypes are rounded to f16), f32 sums; see
 //           test/kernels/linearMatrix.gpu.test.ts
 // Includes  lib/live.wgsl, lib/silu.wgsl, lib/linear_io.wgsl, lib/linear_common.wgsl,
-//           lib/linear_store.wgsl, lib/linear_out_*.wgsl, lib/halves_*.wgsl
+//           lib/linear_store.wgsl, lib/linear_out_*.wgsl, lib/linear_tile.wgsl, lib/halves_*.wgsl
 // Needs     subgroups of 32; matrices of f16, 16 x 16 x 16, with f32 results
 const TILE = 32u; // tokens, and rows
+const HALF_TILE = 16u;
 const SUBGROUPS = 4u;
 const LANES = 32u * SUBGROUPS;
 const CHUNKS = 8u; // of 8 halves: 64 of k
@@ -23,13 +24,6 @@ const REGION = 2u * W_TILE; // of a subgroup: x tile and w tile, afterwards its 
 const SUM_STRIDE = TILE / 4u; // of a token's sums, in vec4
 
 var<workgroup> regions: array<vec4u, SUBGROUPS * REGION>;
-
-// The row of w that a row of the tile is. With swiglu a tile holds 16 gate rows, then their up rows.
-fn weight_row(first_output: u32, row: u32) -> u32 {
-  if (params.is_swiglu == 0u) { return min(first_output + row, params.num_outputs - 1u); }
-  let output = min(first_output + row % 16u, params.num_outputs - 1u);
-  return output + select(0u, params.num_outputs, row >= 16u);
-}
 
 // Four rows of a tile, 4 apart: eight lanes read 128 bytes of each.
 struct Four { a: vec4u, b: vec4u, c: vec4u, d: vec4u }
@@ -75,7 +69,7 @@ fn main(
   @builtin(subgroup_id) subgroup: u32,
 ) {
   let first_token = group.z * TILE;
-  let outputs_per_group = select(TILE, 16u, params.is_swiglu != 0u);
+  let outputs_per_group = select(TILE, HALF_TILE, params.is_swiglu != 0u);
   let first_output = (group.x + group.y * num_groups.x) * outputs_per_group;
   let region = subgroup * REGION;
   let row = (lane % 32u) / CHUNKS;
@@ -151,7 +145,7 @@ fn store_sums(token: u32, first_output: u32, i: u32) {
   if (token >= live_rows()) { return; }
   let column = (i % SUM_STRIDE) * 4u;
   let is_swiglu = params.is_swiglu != 0u;
-  if (is_swiglu && column >= 16u) { return; }
+  if (is_swiglu && column >= HALF_TILE) { return; }
   let sums = sums_of(i);
   var ups = vec4f();
   if (is_swiglu) { ups = sums_of(i + 4u); }

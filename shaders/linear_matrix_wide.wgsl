@@ -11,11 +11,12 @@
 // Accuracy  f16 products (weights of other dtypes are rounded to f16), f32 sums; see
 //           test/kernels/linearMatrix.gpu.test.ts
 // Includes  lib/live.wgsl, lib/silu.wgsl, lib/linear_io.wgsl, lib/linear_common.wgsl,
-//           lib/linear_store.wgsl, lib/linear_out_*.wgsl, lib/halves_*.wgsl
+//           lib/linear_store.wgsl, lib/linear_out_*.wgsl, lib/linear_tile.wgsl, lib/halves_*.wgsl
 // Needs     subgroups of 32; matrices of f16, 16 x 16 x 16, with f32 results
 // Prelude   const SPLITS, SPLIT_ROWS
 const TOKENS = 32u;
 const ROWS = 128u;
+const HALF_TILE = 64u;
 const LANES = 128u;
 const CHUNKS = 8u;   // of 8 halves: 64 of k
 const STRIDE = 9u;   // of a row in workgroup memory, in chunks
@@ -25,13 +26,6 @@ const LANE_ROWS = LANES / CHUNKS; // rows of a tile that the lanes load at once
 
 // x tile, then w tile; afterwards the sums
 var<workgroup> tiles: array<vec4u, (TOKENS + ROWS) * STRIDE>;
-
-// The row of w that a row of the tile is. With swiglu a tile holds 64 gate rows, then their up rows.
-fn weight_row(first_output: u32, row: u32) -> u32 {
-  if (params.is_swiglu == 0u) { return min(first_output + row, params.num_outputs - 1u); }
-  let output = min(first_output + row % 64u, params.num_outputs - 1u);
-  return output + select(0u, params.num_outputs, row >= 64u);
-}
 
 fn weight_rows(first_output: u32, row: u32) -> vec4u {
   return params.num_chunks * vec4u(
@@ -77,7 +71,7 @@ fn main(
 ) {
   let split = group.z % SPLITS;
   let first_token = group.z / SPLITS * TOKENS;
-  let outputs_per_group = select(ROWS, 64u, params.is_swiglu != 0u);
+  let outputs_per_group = select(ROWS, HALF_TILE, params.is_swiglu != 0u);
   let first_output = (group.x + group.y * num_groups.x) * outputs_per_group;
   let row = lane / CHUNKS;
   let place = row * STRIDE + lane % CHUNKS;
@@ -135,9 +129,9 @@ fn store_sums(token: u32, split: u32, first_output: u32, i: u32) {
   if (token >= live_rows()) { return; }
   let column = (i % SUM_STRIDE) * 4u;
   let is_swiglu = params.is_swiglu != 0u;
-  if (is_swiglu && column >= 64u) { return; }
+  if (is_swiglu && column >= HALF_TILE) { return; }
   let sums = bitcast<vec4f>(tiles[i]);
   var ups = vec4f();
-  if (is_swiglu) { ups = bitcast<vec4f>(tiles[i + 16u]); }
+  if (is_swiglu) { ups = bitcast<vec4f>(tiles[i + HALF_TILE / 4u]); }
   store_four(split * SPLIT_ROWS + token, first_output + column, sums, ups);
 }

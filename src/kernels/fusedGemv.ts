@@ -10,6 +10,7 @@ import type { LiveCounts } from "../device/liveCounts.ts";
 import type { Recorder } from "../device/recorder.ts";
 import { defineKernel, f32, type Kernel, pack, u32 } from "./kernel.ts";
 import type { LinearArgs, WeightPart } from "./linear.ts";
+import { linearFields } from "./linearParams.ts";
 import { gemvSources, reachOfGemv } from "./linearGemv.ts";
 import {
   type GemvVariant,
@@ -102,19 +103,10 @@ const launchPart: Kernel<PartArgs> = defineKernel<PartArgs>({
 });
 
 function packParams(args: PartArgs): Uint8Array {
-  const { x, weight, bias, part, rows, norm, numHeads = 0, numKvHeads = 0 } = args;
-  const [numRows = 0] = part.tensor.shape;
-  const isSwiglu = args.activation === "swiglu";
+  const { x, weight, part, norm, numHeads = 0, numKvHeads = 0 } = args;
   const [, numPartials, stride] = partialFields(norm?.pending?.partials, x);
   return pack(
-    u32(isSwiglu ? numRows / 2 : numRows),
-    u32(weight.inFeatures / 8),
-    u32(args.outStride),
-    u32(part.outOffset),
-    u32(weight.outFeatures / 2),
-    u32(bias === undefined ? 0 : 1),
-    u32(isSwiglu ? 1 : 0),
-    u32(rows === "samples" ? 1 : 0),
+    ...linearFields(args, args.outStride),
     f32(norm?.eps ?? 0),
     numPartials,
     stride,

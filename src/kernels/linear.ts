@@ -5,7 +5,7 @@ import { ceilDiv } from "../common/math.ts";
 import { type AdapterInfo, expectDType, expectShape, type Tensor } from "../device/device.ts";
 import type { LiveCounts } from "../device/liveCounts.ts";
 import type { Recorder } from "../device/recorder.ts";
-import { defineKernel, type Kernel, type KernelLaunch, pack, u32 } from "./kernel.ts";
+import { defineKernel, type Kernel, type KernelLaunch, pack } from "./kernel.ts";
 import {
   halvesRows,
   hasMatrixKernel,
@@ -13,6 +13,7 @@ import {
   MAX_FEW_TOKENS,
   MIN_MATRIX_OUT_BYTES,
 } from "./linearMatrix.ts";
+import { linearFields } from "./linearParams.ts";
 import { gemvSources, PLAIN_ROWS, type Reach, reachOfGemv } from "./linearGemv.ts";
 import {
   GEMM_TILE,
@@ -128,23 +129,13 @@ function partSources({ part, choice: { variant } }: PartArgs): readonly string[]
 }
 
 function describeLaunch(args: PartArgs, adapter: AdapterInfo): KernelLaunch {
-  const { x, weight, bias, out, rows, part, choice } = args;
+  const { x, bias, out, rows, part, choice } = args;
   const { variant, minRows, maxRows } = choice;
-  const isSwiglu = args.activation === "swiglu";
   const [numRows = 0] = part.tensor.shape;
   const reach =
     variant.kind === "gemm" ? reachOfGemm(numRows) : reachOfGemv(numRows, variant, adapter);
   return {
-    params: pack(
-      u32(isSwiglu ? numRows / 2 : numRows),
-      u32(weight.inFeatures / 8),
-      u32(out.shape[1] ?? 0),
-      u32(part.outOffset),
-      u32(weight.outFeatures / 2),
-      u32(bias === undefined ? 0 : 1),
-      u32(isSwiglu ? 1 : 0),
-      u32(rows === "samples" ? 1 : 0),
-    ),
+    params: pack(...linearFields(args, out.shape[1] ?? 0)),
     inputs: [x, part.tensor, bias ?? x],
     outputs: [out],
     workgroups: (live: LiveCounts) => {

@@ -14,6 +14,7 @@ import {
   workgroupSize,
 } from "./kernel.ts";
 import type { LinearArgs, WeightPart } from "./linear.ts";
+import { linearFields } from "./linearParams.ts";
 
 /** Tokens, and rows of the weight, in a tile; 64 of k. */
 export const MATRIX_TILE = 128;
@@ -204,26 +205,16 @@ function sharedSources({ part, out }: PartArgs): string[] {
     "lib/linear_common.wgsl",
     "lib/linear_store.wgsl",
     `lib/linear_out_${out.dtype}.wgsl`,
+    "lib/linear_tile.wgsl",
     `lib/halves_${part.tensor.dtype}.wgsl`,
   ];
 }
 
 /** What the shaders bind: lib/linear_io.wgsl. */
 function bindings(args: PartArgs): Omit<KernelLaunch, "workgroups"> {
-  const { weight, bias, out, part, halves } = args;
-  const isSwiglu = args.activation === "swiglu";
-  const [numRows = 0] = part.tensor.shape;
+  const { bias, out, part, halves } = args;
   return {
-    params: pack(
-      u32(isSwiglu ? numRows / 2 : numRows),
-      u32(weight.inFeatures / 8),
-      u32(out.shape[1] ?? 0),
-      u32(part.outOffset),
-      u32(weight.outFeatures / 2),
-      u32(bias === undefined ? 0 : 1),
-      u32(isSwiglu ? 1 : 0),
-      u32(args.rows === "samples" ? 1 : 0),
-    ),
+    params: pack(...linearFields(args, out.shape[1] ?? 0)),
     inputs: [halves, part.tensor, bias ?? halves],
     outputs: [out],
   };
