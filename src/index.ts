@@ -23,7 +23,8 @@ export { computeLogits, type LogitsResult, writeLogits } from "./runtime/logits.
 /** A layout against one device, tap by tap. */
 export { verifyLayout, type VerifyReport } from "./runtime/verify.ts";
 /** Decode speed beside its bound. */
-export { benchDecode, type DecodeWorkloads } from "./runtime/bench/decode.ts";
+export type { BatchWorkloads } from "./runtime/bench/batches.ts";
+export { benchDecode } from "./runtime/bench/decode.ts";
 export type { BenchReport } from "./runtime/bench/report.ts";
 /** Every error that Tandem raises on purpose. */
 export * from "./common/errors.ts";

@@ -4,18 +4,13 @@ import {
   addRunFlags,
   addWorkload,
   batchSizeFlag,
-  type BenchFlags,
+  type BatchFlags,
+  batchWorkloads,
   outputLenFlag,
   printBench,
   promptLenFlag,
 } from "./benchFlags.ts";
 import type { CommandContext } from "./context.ts";
-
-interface BenchDecodeFlags extends BenchFlags {
-  readonly promptLen: readonly number[];
-  readonly outputLen: number;
-  readonly batchSize: readonly number[];
-}
 
 export function addBenchDecode(bench: Command, context: CommandContext): void {
   const command = bench
@@ -24,16 +19,10 @@ export function addBenchDecode(bench: Command, context: CommandContext): void {
     .description("Measures decode: tok/s beside its bound, launches and collectives a step.");
   addWorkload(command, [promptLenFlag(32), outputLenFlag(64, 2), batchSizeFlag()]);
   addRunFlags(command, 3);
-  command.action(async (flags: BenchDecodeFlags) => {
+  command.action(async (flags: BatchFlags) => {
     await printBench(context, flags, async (args, events) => {
       const { benchDecode } = await import("../runtime/bench/decode.ts");
-      const { promptLen, outputLen, batchSize, warmup, repeats } = flags;
-      const workloads = {
-        promptLengths: promptLen,
-        batchSizes: batchSize,
-        outputLength: outputLen,
-      };
-      return await benchDecode(args, { ...workloads, warmUp: warmup, repeats }, events);
+      return await benchDecode(args, batchWorkloads(flags), events);
     });
   });
 }

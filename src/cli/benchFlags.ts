@@ -1,5 +1,6 @@
 /** What the benchmarks of one model have in common: flags of the workload and of the output. */
 import type { Command, Option } from "commander";
+import type { BatchWorkloads } from "../runtime/bench/batches.ts";
 import type { BenchReport } from "../runtime/bench/report.ts";
 import type { EngineArgs, LoadEvents } from "../runtime/engineArgs.ts";
 import { formatReport, REPORT_FORMATS, type ReportFormat } from "./benchReport.ts";
@@ -17,6 +18,13 @@ export interface OutputFlags extends JsonFlag {
 export interface BenchFlags extends ModelFlags, OutputFlags {
   readonly warmup: number;
   readonly repeats: number;
+}
+
+/** Flags of benchmarks of whole batches. */
+export interface BatchFlags extends BenchFlags {
+  readonly promptLen: readonly number[];
+  readonly outputLen: number;
+  readonly batchSize: readonly number[];
 }
 
 const count = wholeNumber({ min: 1 });
@@ -40,6 +48,11 @@ export const outputLenFlag = (defaultLength: number, min = 1): Option =>
 
 export const batchSizeFlag = (): Option =>
   flag("--batch-size <list>", "sequences at once, a row each", counts).default([1]);
+
+export function batchWorkloads(flags: BatchFlags): BatchWorkloads {
+  const { promptLen: promptLengths, batchSize: batchSizes, outputLen: outputLength } = flags;
+  return { promptLengths, batchSizes, outputLength, warmUp: flags.warmup, repeats: flags.repeats };
+}
 
 /** --warmup and --repeats, then the flags of the model and of the output. */
 export function addRunFlags(command: Command, repeats: number): void {

@@ -4,18 +4,13 @@ import {
   addRunFlags,
   addWorkload,
   batchSizeFlag,
-  type BenchFlags,
+  type BatchFlags,
+  batchWorkloads,
   outputLenFlag,
   printBench,
   promptLenFlag,
 } from "./benchFlags.ts";
 import type { CommandContext } from "./context.ts";
-
-interface BenchLatencyFlags extends BenchFlags {
-  readonly promptLen: readonly number[];
-  readonly outputLen: number;
-  readonly batchSize: readonly number[];
-}
 
 export function addBenchLatency(bench: Command, context: CommandContext): void {
   const command = bench
@@ -26,16 +21,10 @@ export function addBenchLatency(bench: Command, context: CommandContext): void {
     );
   addWorkload(command, [promptLenFlag(32), outputLenFlag(32), batchSizeFlag()]);
   addRunFlags(command, 10);
-  command.action(async (flags: BenchLatencyFlags) => {
+  command.action(async (flags: BatchFlags) => {
     await printBench(context, flags, async (args, events) => {
       const { benchLatency } = await import("../runtime/bench/latency.ts");
-      const { promptLen, outputLen, batchSize, warmup, repeats } = flags;
-      const workloads = {
-        promptLengths: promptLen,
-        batchSizes: batchSize,
-        outputLength: outputLen,
-      };
-      return await benchLatency(args, { ...workloads, warmUp: warmup, repeats }, events);
+      return await benchLatency(args, batchWorkloads(flags), events);
     });
   });
 }

@@ -72,6 +72,28 @@ const count = wholeNumber({ min: 1 });
 const DTYPES = { float32: "f32", float16: "f16", bfloat16: "bf16" } as const;
 const EXECUTORS = { "worker-threads": "workerThreads", "in-process": "inProcess" } as const;
 
+/** Which ranks there are, on which devices and threads; `tpDefault` as help shows it. */
+export function layoutFlags(tpDefault: string): Option[] {
+  return [
+    flag(
+      "--tp, --tensor-parallel-size <n>",
+      `ranks that share each layer (default: ${tpDefault})`,
+      count,
+    ),
+    flag("--pp, --pipeline-parallel-size <n>", "stages of layers (default: 1)", count),
+    flag(
+      "--devices <list>",
+      "devices of the ranks, in order and again from the first (default: all of the best kind)",
+      wholeNumbers("device numbers", "0,1"),
+    ),
+    flag(
+      "--executor <kind>",
+      `workerThreads or inProcess (default: ${DEFAULT_ENGINE_ARGS.executor})`,
+      oneOf(["workerThreads", "inProcess"], EXECUTORS),
+    ),
+  ];
+}
+
 /** Adds the flags of ModelFlags; `demoTpSize` as in engineArgs. */
 export function addModelFlags(command: Command, demoTpSize = 1): Command {
   const tpDefault = demoTpSize === 1 ? "1" : `1; without --model and --pp ${demoTpSize}`;
@@ -96,22 +118,7 @@ export function addModelFlags(command: Command, demoTpSize = 1): Command {
     flag("--max-model-len <tokens>", "prompt and completion at most (default: the model's)", count),
   ]);
   addAll(command, "Layout:", [
-    flag(
-      "--tp, --tensor-parallel-size <n>",
-      `ranks that share each layer (default: ${tpDefault})`,
-      count,
-    ),
-    flag("--pp, --pipeline-parallel-size <n>", "stages of layers (default: 1)", count),
-    flag(
-      "--devices <list>",
-      "devices of the ranks, in order and again from the first (default: all of the best kind)",
-      wholeNumbers("device numbers", "0,1"),
-    ),
-    flag(
-      "--executor <kind>",
-      `workerThreads or inProcess (default: ${ofDefaults.executor})`,
-      oneOf(["workerThreads", "inProcess"], EXECUTORS),
-    ),
+    ...layoutFlags(tpDefault),
     ...overlapFlags(),
     new Option("--disable-robustness", "no bounds checks by WebGPU on hardware devices (default)"),
     new Option("--no-disable-robustness", "keep WebGPU's bounds checks"),

@@ -3,10 +3,11 @@ import type { Command } from "commander";
 import { DEFAULT_ENGINE_ARGS, type EngineArgs } from "../runtime/engineArgs.ts";
 import type { SetupReport } from "../runtime/collectiveBench/verifySetup.ts";
 import type { CommandContext } from "./context.ts";
-import { addJsonFlag, flag, type JsonFlag } from "./flags.ts";
+import { addAll } from "./flag.ts";
+import { addJsonFlag, flag, type JsonFlag, layoutFlags } from "./flags.ts";
 import { ensureAdapter } from "./launcher/softwareGpu.ts";
 import { formatFigure, formatTable } from "./table.ts";
-import { oneOf, positiveNumber, wholeNumber, wholeNumbers } from "./values.ts";
+import { positiveNumber } from "./values.ts";
 
 interface VerifySetupFlags extends JsonFlag {
   readonly tensorParallelSize?: number;
@@ -48,31 +49,14 @@ export function addVerifySetup(program: Command, context: CommandContext): void 
 }
 
 function addFlags(command: Command): void {
-  const count = wholeNumber({ min: 1 });
-  const defaults = DEFAULT_ENGINE_ARGS;
-  const options = [
-    flag("--tp, --tensor-parallel-size <n>", "ranks that share each layer", count),
-    flag("--pp, --pipeline-parallel-size <n>", "stages of layers", count),
-    flag(
-      "--devices <list>",
-      "devices of the ranks, in order and again from the first (default: all of the best kind)",
-      wholeNumbers("device numbers", "0,1"),
-    ),
-    flag(
-      "--executor <kind>",
-      `workerThreads or inProcess (default: ${defaults.executor})`,
-      oneOf(["workerThreads", "inProcess"], {
-        "worker-threads": "workerThreads",
-        "in-process": "inProcess",
-      }),
-    ),
+  addAll(command, "Layout:", [
+    ...layoutFlags("1; without --pp a rank for each device, at least 2"),
     flag(
       "--collective-timeout <seconds>",
-      `until a rank counts as missing (default: ${defaults.collectiveTimeoutMs / 1000})`,
+      `until a rank counts as missing (default: ${DEFAULT_ENGINE_ARGS.collectiveTimeoutMs / 1000})`,
       positiveNumber,
     ),
-  ];
-  for (const option of options) command.addOption(option.helpGroup("Layout:"));
+  ]);
 }
 
 export function formatSetup(report: SetupReport): string {

@@ -3,31 +3,12 @@ import { median } from "../../common/math.ts";
 import type { EngineArgs, LoadEvents } from "../engineArgs.ts";
 import { profileStep } from "../profileStep.ts";
 import type { RankStats, RunStats } from "../stats.ts";
+import { type BatchWorkload, type BatchWorkloads, benchBatches } from "./batches.ts";
 import { decodeFlops, decodePositions, kvBytesPerPosition } from "./bounds.ts";
 import { greedy } from "./prompts.ts";
 import type { BenchReport, Fields } from "./report.ts";
-import {
-  type BenchSession,
-  type MeasuredRow,
-  type Repeats,
-  sessionReport,
-  withSession,
-} from "./session.ts";
+import type { BenchSession, MeasuredRow, Repeats } from "./session.ts";
 import { spread } from "./spread.ts";
-
-/** A row for each batch size and prompt length. */
-export interface DecodeWorkloads extends Repeats {
-  readonly promptLengths: readonly number[];
-  readonly batchSizes: readonly number[];
-  /** Tokens to generate, at least 2: the first is prefill's. */
-  readonly outputLength: number;
-}
-
-interface Workload {
-  readonly promptLength: number;
-  readonly batchSize: number;
-  readonly outputLength: number;
-}
 
 interface Run {
   readonly tokPerS: number;
@@ -53,29 +34,18 @@ const COLUMNS = [
   { key: "collective_ms_per_step", title: "collective ms" },
 ] as const;
 
-/** Loads the model once and measures every workload. */
+/** A row a workload. `outputLength` is at least 2: the first token is prefill's. */
 export async function benchDecode(
   args: EngineArgs,
-  workloads: DecodeWorkloads,
+  workloads: BatchWorkloads,
   events: LoadEvents = {},
 ): Promise<BenchReport> {
-  const maxNumSeqs = Math.max(args.maxNumSeqs, ...workloads.batchSizes);
-  return await withSession({ ...args, maxNumSeqs }, events, async (session) => {
-    const rows: MeasuredRow[] = [];
-    for (const batchSize of workloads.batchSizes) {
-      for (const promptLength of workloads.promptLengths) {
-        const { outputLength } = workloads;
-        const workload = { batchSize, promptLength, outputLength };
-        rows.push(await measure(session, workload, workloads));
-      }
-    }
-    return sessionReport("decode", session, COLUMNS, rows);
-  });
+  return await benchBatches({ name: "decode", columns: COLUMNS, measure }, args, workloads, events);
 }
 
 async function measure(
   session: BenchSession,
-  workload: Workload,
+  workload: BatchWorkload,
   { warmUp, repeats }: Repeats,
 ): Promise<MeasuredRow> {
   const runs: Run[] = [];
@@ -91,7 +61,7 @@ async function measure(
   return { row: summarise(session, workload, runs), kernels };
 }
 
-async function runOnce({ model, prompts }: BenchSession, workload: Workload): Promise<Run> {
+async function runOnce({ model, prompts }: BenchSession, workload: BatchWorkload): Promise<Run> {
   const { batchSize, promptLength, outputLength } = workload;
   await model.resetStats();
   const batch = prompts.batch(batchSize, promptLength);
@@ -106,7 +76,7 @@ async function runOnce({ model, prompts }: BenchSession, workload: Workload): Pr
   };
 }
 
-function summarise(session: BenchSession, workload: Workload, runs: readonly Run[]): Fields {
+function summarise(session: BenchSession, workload: BatchWorkload, runs: readonly Run[]): Fields {
   const { config, layout } = session.model;
   const { batchSize, promptLength, outputLength } = workload;
   const rates = runs.map(({ tokPerS }) => tokPerS);

@@ -1,29 +1,11 @@
 /** Latency of one batch from its arrival to its last token, as `vllm bench latency` takes it. */
 import type { EngineArgs, LoadEvents } from "../engineArgs.ts";
+import { type BatchWorkload, type BatchWorkloads, benchBatches } from "./batches.ts";
 import { greedy } from "./prompts.ts";
 import type { BenchReport, Fields } from "./report.ts";
-import {
-  type BenchSession,
-  type MeasuredRow,
-  type Repeats,
-  sessionReport,
-  withSession,
-} from "./session.ts";
+import type { BenchSession, MeasuredRow, Repeats } from "./session.ts";
 import { percentiles } from "./spread.ts";
 import { utilisation } from "./utilisation.ts";
-
-/** A row for each batch size and prompt length. */
-export interface LatencyWorkloads extends Repeats {
-  readonly promptLengths: readonly number[];
-  readonly batchSizes: readonly number[];
-  readonly outputLength: number;
-}
-
-interface Workload {
-  readonly promptLength: number;
-  readonly batchSize: number;
-  readonly outputLength: number;
-}
 
 interface Times {
   readonly latencyMs: number[];
@@ -47,31 +29,25 @@ const COLUMNS = [
   { key: "mfu_percent", title: "MFU %" },
 ] as const;
 
-/** Loads the model once and measures every workload. */
+/** A row a workload. */
 export async function benchLatency(
   args: EngineArgs,
-  workloads: LatencyWorkloads,
+  workloads: BatchWorkloads,
   events: LoadEvents = {},
 ): Promise<BenchReport> {
-  const maxNumSeqs = Math.max(args.maxNumSeqs, ...workloads.batchSizes);
-  return await withSession({ ...args, maxNumSeqs }, events, async (session) => {
-    const rows: MeasuredRow[] = [];
-    for (const batchSize of workloads.batchSizes) {
-      for (const promptLength of workloads.promptLengths) {
-        const { outputLength } = workloads;
-        const workload = { batchSize, promptLength, outputLength };
-        rows.push({ row: await measure(session, workload, workloads) });
-      }
-    }
-    return sessionReport("latency", session, COLUMNS, rows);
-  });
+  return await benchBatches(
+    { name: "latency", columns: COLUMNS, measure },
+    args,
+    workloads,
+    events,
+  );
 }
 
 async function measure(
   session: BenchSession,
-  workload: Workload,
+  workload: BatchWorkload,
   { warmUp, repeats }: Repeats,
-): Promise<Fields> {
+): Promise<MeasuredRow> {
   const times: Times = { latencyMs: [], ttftMs: [], tpotMs: [] };
   for (let i = 0; i < warmUp; i++) await runOnce(session, workload);
   await session.model.resetStats();
@@ -84,7 +60,7 @@ async function measure(
   const { batchSize, promptLength, outputLength } = workload;
   const sequences = Array.from({ length: batchSize * repeats }, () => workload);
   const elapsedMs = times.latencyMs.reduce((sum, ms) => sum + ms, 0);
-  return {
+  const row: Fields = {
     batch_size: batchSize,
     prompt_len: promptLength,
     output_len: outputLength,
@@ -94,10 +70,11 @@ async function measure(
     ...(outputLength > 1 ? percentiles("tpot_ms", times.tpotMs) : {}),
     ...(await utilisation(session, sequences, elapsedMs)),
   };
+  return { row };
 }
 
 /** One latency a batch; TTFT and TPOT of each of its sequences. */
-async function runOnce({ model, prompts }: BenchSession, workload: Workload): Promise<Times> {
+async function runOnce({ model, prompts }: BenchSession, workload: BatchWorkload): Promise<Times> {
   const batch = prompts.batch(workload.batchSize, workload.promptLength);
   const begin = performance.now();
   const completions = await model.llm.generateAll(batch, greedy(workload.outputLength));
