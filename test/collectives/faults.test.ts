@@ -53,7 +53,7 @@ describe.each(Object.entries(WORLDS))("%s", (_, makeWorld) => {
       expect(reason).toContain(`allReduce (${algorithm}, f32, 400 bytes) #3 of group world`);
       expect(reason).toContain("rank 1 did not arrive within 200 ms");
       expect(reason).toMatch(/last completed: rank 0 #2 .*, rank 1 #2 .*, rank 2 #2/);
-      expect(performance.now() - begin).toBeLessThan(1500);
+      expect(performance.now() - begin).toBeLessThan(5000); // a deadline of 200 ms, on a busy machine
     },
   );
 
@@ -80,7 +80,7 @@ describe.each(Object.entries(WORLDS))("%s", (_, makeWorld) => {
     const reason = expectCause(errors, CollectiveError);
     expect(reason).toContain("root 0");
     expect(reason).toContain("root 1");
-    expect(performance.now() - begin).toBeLessThan(1000);
+    expect(performance.now() - begin).toBeLessThan(4000);
   });
 
   test.each(["oneShot", "ring"] as const)("%s: different sizes are an error", async (algorithm) => {

@@ -141,7 +141,7 @@ describe("breaking", () => {
         },
       });
     }
-    expect(performance.now() - begin).toBeLessThan(1000);
+    expect(performance.now() - begin).toBeLessThan(2500); // the deadline is 3 s
   });
 
   test("a frame that was damaged on its way aborts the world", async () => {

@@ -154,7 +154,7 @@ export function transportSuite(name: string, makeWorld: MakeWorld): void {
       await expect(a.recv(1, 1, () => undefined, guardOf(a, 60))).rejects.toThrow(
         "rank 1 did not answer within 60 ms",
       );
-      expect(performance.now() - begin).toBeLessThan(1000);
+      expect(performance.now() - begin).toBeLessThan(5000); // on a busy machine
     });
 
     test("abort ends the waits of all ranks, with its cause, and later calls", async () => {
