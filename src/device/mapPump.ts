@@ -24,11 +24,20 @@ const MAX_BLOCK_MS = 20;
 const SOFTWARE_SPIN_MS = 0.02;
 const HARDWARE_SPIN_MS = 2;
 const NAP_MS = 0.001;
+/** Longer naps, in milliseconds, for each thread a core beyond the first: all of them look in turns. */
+const NAP_MS_OF_CROWD = 0.06;
 
-/** `hasOwnCore`: there are more cores than threads that wait like this one. */
-export function chooseMapWait(isSoftware: boolean, blocks: boolean, hasOwnCore: boolean): MapWait {
-  if (isSoftware) return { blocks, spinMs: SOFTWARE_SPIN_MS, napMs: NAP_MS };
-  if (!hasOwnCore) return { blocks, spinMs: 0, napMs: NAP_MS };
+/** `threadsPerCore`: threads that wait like this one, for each core of the machine. */
+export function chooseMapWait(
+  isSoftware: boolean,
+  blocks: boolean,
+  threadsPerCore: number,
+): MapWait {
+  if (isSoftware) {
+    const napMs = Math.max(NAP_MS, NAP_MS_OF_CROWD * (threadsPerCore - 1));
+    return { blocks, spinMs: SOFTWARE_SPIN_MS, napMs };
+  }
+  if (threadsPerCore >= 1) return { blocks, spinMs: 0, napMs: NAP_MS };
   return { blocks, spinMs: blocks ? HARDWARE_SPIN_MS : Infinity, napMs: NAP_MS };
 }
 

@@ -58,9 +58,9 @@ const pumps = new Map<GPU, MapPump>();
 function pumpFor(instance: GPU, isSoftware: boolean, options: OpenOptions): MapPump | undefined {
   if (process.env["TANDEM_MAP_PUMP"] === "off") return undefined;
   const { ownsThread = false, numThreads = 1 } = options;
-  const hasOwnCore = numThreads < navigator.hardwareConcurrency;
+  const threadsPerCore = numThreads / navigator.hardwareConcurrency;
   const known = pumps.get(instance);
-  const pump = known ?? new MapPump(chooseMapWait(isSoftware, ownsThread, hasOwnCore));
+  const pump = known ?? new MapPump(chooseMapWait(isSoftware, ownsThread, threadsPerCore));
   pumps.set(instance, pump);
   return pump;
 }

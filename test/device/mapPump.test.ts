@@ -168,8 +168,13 @@ test("mapAsync that throws leaves setImmediate as it was", async () => {
 });
 
 test("software adapters get the cores back while they compute; a device with a core to spare is watched", () => {
-  expect(chooseMapWait(true, true, true).spinMs).toBeLessThan(0.1);
-  expect(chooseMapWait(false, true, true)).toMatchObject({ blocks: true, spinMs: 2 });
-  expect(chooseMapWait(false, false, true).spinMs).toBe(Infinity);
-  expect(chooseMapWait(false, true, false)).toMatchObject({ spinMs: 0 });
+  expect(chooseMapWait(true, true, 0.5).spinMs).toBeLessThan(0.1);
+  expect(chooseMapWait(false, true, 0.5)).toMatchObject({ blocks: true, spinMs: 2 });
+  expect(chooseMapWait(false, false, 0.5).spinMs).toBe(Infinity);
+  expect(chooseMapWait(false, true, 1)).toMatchObject({ spinMs: 0 });
+});
+
+test("threads that share cores with a software adapter nap longer the more they are", () => {
+  const naps = [0.5, 1, 2, 4].map((threads) => chooseMapWait(true, true, threads).napMs);
+  expect(naps).toEqual([0.001, 0.001, 0.06, 0.18]);
 });
