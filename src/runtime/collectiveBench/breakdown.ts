@@ -2,6 +2,7 @@
  * The stages of a device all-reduce, by the clock of each rank: encode and submit; until the partial is
  * mapped; its copy into the transport; waiting for the other ranks; their upload.
  */
+import { quantile } from "../../common/math.ts";
 import { DeviceCommunicator } from "../../collectives/deviceCommunicator.ts";
 import { HostCommunicator } from "../../collectives/hostCommunicator.ts";
 import { createGroup, worldGroup } from "../../collectives/processGroup.ts";
@@ -12,7 +13,8 @@ import { gatherRows } from "../../kernels/gatherRows.ts";
 import { measureRoundTrip, type RoundTrip, spreadOf } from "./deviceBound.ts";
 
 export const STAGES = ["submit", "map", "copy", "wait", "upload", "total"] as const;
-export type Stage = (typeof STAGES)[number];
+/** `slowest`: of as many ranks as there are, the last one's total, if their times are independent. */
+export type Stage = (typeof STAGES)[number] | "slowest";
 
 export interface StageRow {
   /**
@@ -31,7 +33,7 @@ export interface Breakdown {
   readonly rows: readonly StageRow[];
 }
 
-export type StageSamples = Record<Stage, number[]>;
+export type StageSamples = Record<(typeof STAGES)[number], number[]>;
 
 function noSamples(): StageSamples {
   return { submit: [], map: [], copy: [], wait: [], upload: [], total: [] };
@@ -175,6 +177,13 @@ function tripRows(what: StageRow["what"], trips: readonly RoundTrip[]): StageRow
   return parts.map(([stage, read]) => ({ what, stage, ...spreadOf(trips.flatMap(read)) }));
 }
 
+/** What any operation costs that ends when the last rank's round trip has: the maximum of n draws. */
+function slowestRow(trips: readonly RoundTrip[]): StageRow {
+  const totals = trips.flatMap(({ totalUs }) => totalUs);
+  const ofSlowest = (share: number): number => quantile(totals, share ** (1 / trips.length));
+  return { what: "no exchange", stage: "slowest", p50Us: ofSlowest(0.5), p99Us: ofSlowest(0.99) };
+}
+
 /** All ranks' samples beside one rank's round trip, measured while the others wait. */
 export async function measureBreakdown(
   transport: Transport,
@@ -198,12 +207,8 @@ export async function measureBreakdown(
     const samples = all.flatMap((each) => each[stage]);
     return { what: "all_reduce", stage, ...spreadOf(samples) };
   });
-  rows.push(
-    ...tripRows(
-      "no exchange",
-      gathered.map((each) => each.apart),
-    ),
-  );
+  const apartTrips = gathered.map((each) => each.apart);
+  rows.push(...tripRows("no exchange", apartTrips), slowestRow(apartTrips));
   if (alone !== undefined) rows.push(...tripRows("one rank alone", [alone]));
   return { ranks: control.worldSize, sizeBytes, rows };
 }

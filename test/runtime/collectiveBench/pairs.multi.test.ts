@@ -104,9 +104,17 @@ describe("the device benchmark's own arithmetic", () => {
     const rows = breakdown?.rows.filter(({ what }) => what === "all_reduce") ?? [];
     expect(rows.map(({ stage }) => stage)).toEqual(STAGES);
     for (const { p50Us, p99Us } of rows) expect(p99Us).toBeGreaterThanOrEqual(p50Us);
-    for (const name of ["no exchange", "one rank alone"]) {
+    const parts = ["submit", "map", "upload", "total"];
+    for (const [name, stages] of [
+      ["no exchange", [...parts, "slowest"]],
+      ["one rank alone", parts],
+    ] as const) {
       const trip = breakdown?.rows.filter(({ what }) => what === name) ?? [];
-      expect(trip.map(({ stage }) => stage)).toEqual(["submit", "map", "upload", "total"]);
+      expect(trip.map(({ stage }) => stage)).toEqual(stages);
     }
+    const [one, last] = ["total", "slowest"].map((stage) =>
+      breakdown?.rows.find((row) => row.what === "no exchange" && row.stage === stage),
+    );
+    expect(last?.p50Us ?? 0).toBeGreaterThan(one?.p50Us ?? Infinity);
   });
 });
