@@ -11,6 +11,7 @@ import type { Transport } from "../collectives/transport/transport.ts";
 import type { ControlBlock } from "../collectives/watchdog/controlBlock.ts";
 import { FlightRecorder } from "../collectives/watchdog/flightRecorder.ts";
 import { messageOf } from "../common/errors.ts";
+import { within } from "../common/within.ts";
 import type { Device } from "../device/device.ts";
 import type { DeviceOpener } from "../device/opener.ts";
 import type { TraceProcess } from "../common/trace.ts";
@@ -253,7 +254,7 @@ export class Worker {
     this.#unwatch?.();
     this.#env.transport.close();
     // A map that is pending when its thread ends aborts the process: replays settle theirs first.
-    await within(REPLAY_GRACE_MS, this.#runner?.idle());
+    if (this.#runner !== undefined) await within(REPLAY_GRACE_MS, this.#runner.idle());
     this.#opened.trace?.destroy();
     await this.#device.destroy();
   }
@@ -278,14 +279,4 @@ export class Worker {
 function onLink(environment: RankEnvironment, link: LinkProperties | null): RankEnvironment {
   if (link === null) return environment;
   return { ...environment, transport: new SimulatedLink(environment.transport, link) };
-}
-
-/** Resolves with the work, or once the time is over. */
-async function within(timeoutMs: number, work: Promise<void> | undefined): Promise<void> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const timeout = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, timeoutMs);
-  });
-  await Promise.race([work, timeout]);
-  clearTimeout(timer);
 }

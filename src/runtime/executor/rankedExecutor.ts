@@ -1,5 +1,6 @@
 /** The Executor over a set of ranks: hands each plan to all of them and takes the sampling rank's output. */
 import { WorkerError } from "../../common/errors.ts";
+import { within } from "../../common/within.ts";
 import type { KvPlan } from "../kvBudget.ts";
 import type { TraceProcess } from "../../common/trace.ts";
 import type { LaunchTime } from "../../device/timestamps.ts";
@@ -172,17 +173,6 @@ function withActivations(plan: KvPlan, activations: readonly number[]): KvPlan {
     return { ...memory, activationBytes, limitBytes: limitBytes + added };
   });
   return { ...plan, ranks };
-}
-
-/** The result, or undefined once the time is over. */
-async function within<T>(timeoutMs: number, work: Promise<T>): Promise<T | undefined> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const timeout = new Promise<undefined>((resolve) => {
-    timer = setTimeout(resolve, timeoutMs, undefined);
-  });
-  return await Promise.race([work, timeout]).finally(() => {
-    clearTimeout(timer);
-  });
 }
 
 /** The first failure aborts the other ranks' collectives, so that none of them waits on. */

@@ -11,6 +11,7 @@ import {
 import { dumpOnSignal } from "../../collectives/watchdog/flightDumpNode.ts";
 import { messageOf, WorkerError } from "../../common/errors.ts";
 import type { TraceProcess } from "../../common/trace.ts";
+import { within } from "../../common/within.ts";
 import type { LaunchTime } from "../../device/timestamps.ts";
 import type { LoadProgressEvent } from "../engineArgs.ts";
 import type { RankReport, RankSpec } from "../rankSpec.ts";
@@ -165,10 +166,10 @@ class ThreadRank implements RankHandle {
     this.#plans.close();
     this.#outputs.close();
     const drained = Promise.race([this.#api.shutdown(), this.#exited]).catch(() => undefined);
-    const ended = drained.then(() => this.#end()); // the device is gone, so no map is pending
+    const ended = drained.then(() => this.#end()).then(() => true); // the device is gone, so no map is pending
     // Ending a thread that has a map pending would abort the process, and the cause would not be told:
     // one that does not answer is left behind until it does, and keeps nothing alive.
-    if (!(await isSettledWithin(ended, EXIT_TIMEOUT_MS))) this.#thread.unref();
+    if ((await within(EXIT_TIMEOUT_MS, ended)) === undefined) this.#thread.unref();
   }
 
   async #end(): Promise<void> {
@@ -221,14 +222,4 @@ class ThreadRank implements RankHandle {
     this.#pending.clear();
     for (const listener of this.#listeners) listener(error);
   }
-}
-
-async function isSettledWithin(work: Promise<void>, timeoutMs: number): Promise<boolean> {
-  let timer: NodeJS.Timeout | undefined;
-  const timeout = new Promise<boolean>((resolve) => {
-    timer = setTimeout(resolve, timeoutMs, false);
-  });
-  const isSettled = await Promise.race([work.then(() => true), timeout]);
-  clearTimeout(timer);
-  return isSettled;
 }

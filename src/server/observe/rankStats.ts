@@ -1,4 +1,5 @@
 /** A replica's counters by rank, from workers that may be busy, or dead. */
+import { within } from "../../common/within.ts";
 import type { RankStats } from "../../runtime/stats.ts";
 import type { Replica } from "../replicas/replica.ts";
 
@@ -8,14 +9,10 @@ const PATIENCE_MS = 1000;
 /** Empty where the replica is not ready or does not answer. */
 export async function rankStats({ state, model }: Replica): Promise<readonly RankStats[]> {
   if (state !== "ready") return [];
-  let timer: NodeJS.Timeout | undefined;
-  const patience = new Promise<readonly RankStats[]>((resolve) => {
-    timer = setTimeout(resolve, PATIENCE_MS, []);
-  });
   const answer = model.stats().then(({ ranks }) => ranks);
-  try {
-    return await Promise.race([answer.catch(() => []), patience]);
-  } finally {
-    clearTimeout(timer);
-  }
+  const inTime = await within(
+    PATIENCE_MS,
+    answer.catch(() => []),
+  );
+  return inTime ?? [];
 }
