@@ -2,7 +2,7 @@
  * Measured crossovers of the all-reduce, by transport and number of ranks; `node bench/tuneCollectives.ts`
  * measures again and prints rows for this file.
  *
- * Setting: Node 24, ranks as worker threads on 2 cores of an AMD EPYC with nothing else to do; medians of three
+ * Setting: Node 24, ranks as worker threads on 2 cores of an AMD EPYC with nothing else to do; medians of two or three
  * runs, which differ by a third. With a core a rank, fewer steps count for more: expect oneShot to reach
  * further. Between 2 ranks of shared memory ring and halvingDoubling are the same. loopback has all ranks in one
  * thread; its row is set for sums on the devices, which cost the host no time.
