@@ -30,7 +30,7 @@ interface Sizes {
 
 const FULL: Sizes = {
   model: ["--model", "Llama-3.1-8B", "--load-format", "dummy", "--max-model-len", "2304"],
-  decode: ["--prompt-len", "512", "--output-len", "128", "--batch-size", "1,32", "--repeats", "3"],
+  decode: ["--prompt-len", "512", "--output-len", "64", "--batch-size", "1,32", "--repeats", "3"],
   prefill: ["--prompt-len", "2048", "--max-num-batched-tokens", "2048", "--repeats", "5"],
   collectives: ["--sizes", "4K,16K,64K,256K,1M,16M,64M", "--budget", "20"],
 };
@@ -107,7 +107,7 @@ function largeSteps(machine: Machine, most: number): Step[] {
   const holds = memoryBytes !== null && LARGE_MODEL_BYTES / most + SPARE_BYTES < memoryBytes;
   if (isSoftware || most < 2 || !holds) return [];
   const model = ["--model", "Llama-3.1-70B", "--load-format", "dummy", "--max-model-len", "2304"];
-  const workload = ["--prompt-len", "512", "--output-len", "64", "--batch-size", "1,32"];
+  const workload = ["--prompt-len", "128", "--output-len", "32", "--batch-size", "1,32"];
   const args = ["bench", "decode", ...model, ...workload, "--repeats", "2"];
   return [{ name: `large-tp${most}`, args: [...args, ...layoutArgs(machine, most, 1), "--json"] }];
 }

@@ -1,4 +1,4 @@
-// add_partials: r[t, i] += sum_p partials[p, t, i]
+// add_partials: r[t, i] += sum_p partials[p, t, i], or = where ONTO is false
 //
 // Shapes    partials: num_partials x [num_tokens, hidden], partial_stride apart
 //           r: [num_tokens, hidden]   all f32
@@ -6,6 +6,7 @@
 // Accuracy  f32 sums in rank order: the same bits as sum_residual_norm
 // Includes  lib/partial_sum.wgsl
 override WG_SIZE: u32 = 64;
+override ONTO: bool = true;
 
 struct Params { num_quads: u32, num_partials: u32, partial_stride: u32 }
 @group(0) @binding(0) var<uniform> params: Params; // num_quads = hidden / 4; the stride in quads too
@@ -16,5 +17,6 @@ struct Params { num_quads: u32, num_partials: u32, partial_stride: u32 }
 fn main(@builtin(global_invocation_id) id: vec3u) {
   if (id.x >= params.num_quads) { return; }
   let index = id.y * params.num_quads + id.x;
-  r[index] += partial_sum(index);
+  let sum = partial_sum(index);
+  r[index] = select(sum, r[index] + sum, ONTO);
 }

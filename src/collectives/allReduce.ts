@@ -5,8 +5,9 @@
 import { allReduceTwoLevel } from "./allReduceTwoLevel.ts";
 import { addInto, addTo, bytesOfArray, floatsOf } from "./floats.ts";
 import type { Operation } from "./operation.ts";
+import { reduceScatterOneShot } from "./reduceScatter.ts";
 import { coreSize, doublingPartners, halvingDoubling, ringAllReduce } from "./schedules.ts";
-import { runSchedule, SegmentedData, type SegmentOptions } from "./segments.ts";
+import { chunkRanges, runSchedule, SegmentedData, type SegmentOptions } from "./segments.ts";
 import type { Algorithm } from "./signature.ts";
 import type { WireFormat } from "./wire.ts";
 import { recvAdd, recvValues, rounded } from "./wireTransfer.ts";
@@ -34,6 +35,9 @@ export async function allReduceBy(
     case "oneShot":
       await allReduceOneShot(operation, x, wire);
       break;
+    case "twoShot":
+      await allReduceTwoShot(operation, x, options);
+      break;
     case "recursiveDoubling":
       await allReduceDoubling(operation, x, wire);
       break;
@@ -55,6 +59,29 @@ async function allReduceOneShot(
   const published = operation.publish(own);
   await Promise.all([published, sumInRankOrder(operation, x, sum, wire)]);
   x.set(sum); // only now: loopback lends x itself to the other ranks
+}
+
+/**
+ * Two steps: rank r gets chunk r of every rank and adds them in rank order, then sends the sum to every
+ * rank. As few bytes as a ring, in as many steps as there are halves; each rank talks to every other.
+ */
+async function allReduceTwoShot(
+  operation: Operation,
+  x: Float32Array,
+  { wire = "f32", unit = 1 }: SegmentOptions,
+): Promise<void> {
+  const { rank, worldSize, peers } = operation;
+  await reduceScatterOneShot(operation, x, { wire, unit });
+  const chunks = chunkRanges(x.length, worldSize, unit).map(({ begin, end }) =>
+    x.subarray(begin, end),
+  );
+  const chunk = (index: number): Float32Array => chunks[index] ?? new Float32Array(0);
+  const own = chunk(rank);
+  const sum = wire === "f32" ? bytesOfArray(own) : rounded(wire, own);
+  // not published: what a rank sends in both steps must arrive in order, hence by one lane
+  const sends = peers.map((to) => operation.send(to, sum));
+  const received = peers.map((from) => recvValues(operation, from, chunk(from), wire));
+  await Promise.all([...received, ...sends]);
 }
 
 /** Rank 0's part is copied, not added to zeros: half of the work with two ranks. */

@@ -5,7 +5,6 @@
  */
 import { bytesOf } from "../common/dtype.ts";
 import { CollectiveError } from "../common/errors.ts";
-import { ceilDiv } from "../common/math.ts";
 import type { Device, Tensor } from "../device/device.ts";
 import { liveBytes } from "../device/liveCounts.ts";
 import type { Recorder } from "../device/recorder.ts";
@@ -17,9 +16,14 @@ import type {
   LiveRows,
   Reduction,
 } from "./communicator.ts";
-import { recordHostSum, recordOneShot } from "./deviceAllReduce.ts";
+import { type DeviceSum, recordHostSum, recordOneShot } from "./deviceAllReduce.ts";
+import {
+  canSumOnDevice,
+  recordScatterOnDevice,
+  recordScatterOnHost,
+} from "./deviceReduceScatter.ts";
 import { type DeviceDict, downloadDict, uploadDict } from "./deviceTensorDict.ts";
-import { bytesOfArray, floatsOf } from "./floats.ts";
+import { bytesOfArray } from "./floats.ts";
 import type { HostCommunicator } from "./hostCommunicator.ts";
 import { type ChunkRange, chunkRange } from "./schedules.ts";
 
@@ -50,30 +54,36 @@ export class DeviceCommunicator implements Communicator {
       return { tensor: sum, count: 1, strideElements: sum.numElements };
     }
     // By capacity, not by live rows: all ranks of a list then agree, and a list has one shape.
-    const algorithm = this.#host.allReduceAlgorithm(shape[0] * shape[1] * bytesOf("f32"));
-    const record = algorithm === "oneShot" ? recordOneShot : recordHostSum;
-    return record(this.#host, rec, { label, shape, produce });
+    const bytes = shape[0] * shape[1] * bytesOf("f32");
+    const isPlain = this.#host.wireFor(bytes) === "f32";
+    const memory = isPlain ? "device" : "host"; // narrower values are made on the host
+    const { algorithm } = this.#host.chooseAlgorithm("allReduce", bytes, memory);
+    const sum = { label, shape, produce };
+    if (algorithm === "oneShot") return recordOneShot(this.#host, rec, sum);
+    if (algorithm === "twoShot" && isPlain) return this.#recordTwoShot(rec, sum);
+    return recordHostSum(this.#host, rec, sum);
+  }
+
+  /** Each rank's device sums its rows of all partials; then every rank gets all rows. */
+  #recordTwoShot(rec: Recorder, { label, shape, produce }: DeviceSum): Reduction {
+    const rows: LiveRows = (live) => live.numTokens;
+    const x = rec.alloc(`${label} partial`, shape);
+    produce(x);
+    const record = canSumOnDevice({ x }) ? recordScatterOnDevice : recordScatterOnHost;
+    const chunk = record(this.#host, rec, { label, x, rows });
+    const tensor = this.allGather(rec, label, chunk, rows, shape[0]);
+    return { tensor, count: 1, strideElements: tensor.numElements };
   }
 
   reduceScatter(rec: Recorder, label: string, x: Tensor, rows: LiveRows): Tensor {
     if (this.worldSize === 1) return x;
-    const [capacity = 0, columns = 1] = x.shape;
-    const out = rec.alloc(label, [ceilDiv(capacity, this.worldSize), columns]);
-    const memory = new Float32Array(x.numElements);
-    rec.hostOp({
-      label: `reduceScatter ${label}`,
-      downloads: [x],
-      downloadBytes: (live) => liveBytes(x, rows(live)),
-      uploads: [out],
-      run: async (io) => {
-        const mapped = floatsOf(await io.download(0));
-        const live = memory.subarray(0, mapped.length);
-        live.set(mapped);
-        const chunk = await this.#host.reduceScatter(live, { unit: columns });
-        if (chunk.length > 0) io.upload(out, bytesOfArray(chunk));
-      },
-    });
-    return out;
+    const bytes = x.shape.reduce((size, each) => size * each, bytesOf("f32"));
+    const { algorithm } = this.#host.chooseAlgorithm("reduceScatter", bytes, "device");
+    const isOnDevice = algorithm === "oneShot" && this.#host.wireFor(bytes) === "f32";
+    const scatter = { label, x, rows };
+    return isOnDevice && canSumOnDevice(scatter)
+      ? recordScatterOnDevice(this.#host, rec, scatter)
+      : recordScatterOnHost(this.#host, rec, scatter);
   }
 
   allGather(rec: Recorder, label: string, x: Tensor, rows: LiveRows, capacity: number): Tensor {

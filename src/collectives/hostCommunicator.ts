@@ -28,7 +28,12 @@ import { recvChunks, sendBytes } from "./sendRecv.ts";
 import type { Algorithm, WireDType } from "./signature.ts";
 import { dictBytes, recvDict, sendDict, type TensorDict } from "./tensorDict.ts";
 import type { Chunk, UseChunk } from "./transport/transport.ts";
-import { type AlgorithmQuery, chooseAlgorithm, requireAlgorithm } from "./tuning.ts";
+import {
+  type AlgorithmChoice,
+  type AlgorithmQuery,
+  chooseAlgorithm,
+  requireAlgorithm,
+} from "./tuning.ts";
 import { FlightRecorder } from "./watchdog/flightRecorder.ts";
 import type { WireFormat } from "./wire.ts";
 
@@ -234,9 +239,25 @@ export class HostCommunicator {
     return this.#runner.run(spec, body);
   }
 
-  /** The algorithm that `allReduce` would take for so many bytes. */
-  allReduceAlgorithm(bytes: number): Algorithm {
-    return this.#choose("allReduce", bytes, undefined);
+  /** What `allReduce` or `reduceScatter` of so many bytes goes by, and why: summed here or on devices. */
+  chooseAlgorithm(
+    name: AlgorithmQuery["name"],
+    bytes: number,
+    memory: AlgorithmQuery["memory"],
+  ): AlgorithmChoice {
+    const { kind, hosts } = this.group.transport;
+    const { worldSize } = this;
+    const choice = chooseAlgorithm({
+      ...{ name, bytes, worldSize, memory, transport: kind },
+      numHosts: new Set(hosts).size,
+      override: this.#options.algorithm,
+    });
+    const sizeClass = bytes === 0 ? 0 : 2 ** Math.floor(Math.log2(bytes));
+    this.#debug.sayOnce(`${name} ${memory} ${sizeClass}`, "INFO", "TUNING", () => {
+      const wire = this.wireFor(bytes);
+      return `${name} of ${bytes} bytes in group ${this.name} (${worldSize} ranks, ${kind}): ${choice.algorithm}, ${wire}: ${choice.reason}`;
+    });
+    return choice;
   }
 
   /** How a sum of so many bytes travels. */
@@ -254,21 +275,6 @@ export class HostCommunicator {
       requireAlgorithm(name, asked);
       return asked;
     }
-    const { kind, hosts } = this.group.transport;
-    const { worldSize } = this;
-    const { algorithm, reason } = chooseAlgorithm({
-      name,
-      bytes,
-      worldSize,
-      transport: kind,
-      numHosts: new Set(hosts).size,
-      override: this.#options.algorithm,
-    });
-    const sizeClass = bytes === 0 ? 0 : 2 ** Math.floor(Math.log2(bytes));
-    this.#debug.sayOnce(`${name} ${sizeClass}`, "INFO", "TUNING", () => {
-      const wire = this.wireFor(bytes);
-      return `${name} of ${bytes} bytes in group ${this.name} (${worldSize} ranks, ${kind}): ${algorithm}, ${wire}: ${reason}`;
-    });
-    return algorithm;
+    return this.chooseAlgorithm(name, bytes, "host").algorithm;
   }
 }

@@ -19,6 +19,7 @@ export type OperationName = (typeof OPERATION_NAMES)[number];
 
 export const ALGORITHMS = [
   "oneShot",
+  "twoShot",
   "ring",
   "recursiveDoubling",
   "halvingDoubling",

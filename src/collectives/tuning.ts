@@ -2,7 +2,7 @@
 import { CollectiveError } from "../common/errors.ts";
 import { type Algorithm, ALGORITHMS } from "./signature.ts";
 import type { TransportKind } from "./transport/transport.ts";
-import { ALL_REDUCE_TABLE, type TuningRow } from "./tuningTable.ts";
+import { ALL_REDUCE_TABLE, DEVICE_TABLE, type TuningRow } from "./tuningTable.ts";
 
 export interface AlgorithmQuery {
   readonly name: "allReduce" | "reduceScatter" | "allGather";
@@ -10,6 +10,8 @@ export interface AlgorithmQuery {
   readonly bytes: number;
   readonly worldSize: number;
   readonly transport: TransportKind;
+  /** Where the sums are computed. */
+  readonly memory: "host" | "device";
   /** How many hosts the ranks live on; 1 if left out. */
   readonly numHosts?: number | undefined;
   /** What the user asked for; "auto" asks the table. */
@@ -60,11 +62,13 @@ function choiceOf({
   bytes,
   worldSize,
   transport,
+  memory,
   numHosts = 1,
 }: AlgorithmQuery): AlgorithmChoice {
   if (name === "allGather") {
     return { algorithm: "oneShot", reason: "each part crosses to each rank once either way" };
   }
+  if (memory === "device" && transport !== "tcp") return deviceChoice(name, bytes, worldSize);
   const row = rowOf(transport, worldSize);
   const table = `table of ${transport}, ${worldSize} ranks`;
   if (name === "reduceScatter") {
@@ -83,6 +87,22 @@ function choiceOf({
   }
   const limit = Math.max(...STEPS.map((step) => row[step]));
   return { algorithm: "ring", reason: `${table}: above ${limit} bytes` };
+}
+
+/** Within a process: what counts is how often the host touches a byte, and that a step is a round trip of the GPU. */
+function deviceChoice(
+  name: "allReduce" | "reduceScatter",
+  bytes: number,
+  worldSize: number,
+): AlgorithmChoice {
+  if (name === "reduceScatter") {
+    return { algorithm: "oneShot", reason: "sums on devices: one step" };
+  }
+  const limit = DEVICE_TABLE.find((row) => worldSize <= row.worldSize)?.oneShot ?? 0;
+  const table = `table of devices, ${worldSize} ranks`;
+  return bytes <= limit
+    ? { algorithm: "oneShot", reason: `${table}: up to ${limit} bytes` }
+    : { algorithm: "twoShot", reason: `${table}: above ${limit} bytes` };
 }
 
 function rowOf(transport: TransportKind, worldSize: number): TuningRow {

@@ -46,3 +46,14 @@ export const ALL_REDUCE_TABLE: Readonly<Record<TransportKind, readonly TuningRow
     },
   ],
 };
+
+/**
+ * Sums of ranks of one process on their devices: oneShot up to so many bytes, twoShot above. The host copies
+ * n times the bytes for oneShot and 3 times for twoShot, which has one more round trip of the GPU, some
+ * 150 to 200 µs or 1 MiB of copying at 6 GB/s: (n - 3) x bytes of 1 MiB are the crossover.
+ */
+export const DEVICE_TABLE: readonly Pick<TuningRow, "worldSize" | "oneShot">[] = [
+  { worldSize: 3, oneShot: Infinity },
+  { worldSize: 4, oneShot: 1024 * KiB },
+  { worldSize: Infinity, oneShot: 256 * KiB },
+];

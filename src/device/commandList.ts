@@ -1,19 +1,13 @@
 /** A finished recording: replayed every step with new counts, creating nothing. */
-import { roundUp } from "../common/math.ts";
 import { planArena } from "./arena.ts";
+import { bindLaunch, type BoundLaunch, packParams } from "./boundLaunch.ts";
 import type { Device } from "./device.ts";
-import { HostOpRun } from "./hostOpRun.ts";
+import { destroySlot, HostOpRun, sharedSlot, type StagingSlot } from "./hostOpRun.ts";
 import type { HostOp, Launch, RecordedOp, WorkgroupCount } from "./launch.ts";
 import { LIVE_SIZE_BYTES, type LiveCounts, packLiveCounts } from "./liveCounts.ts";
-import { OFFSET_ALIGNMENT } from "./tensor.ts";
 import type { OnSpan, ReplayWatch } from "./replayWatch.ts";
 import type { PassTimer } from "./spanTimer.ts";
-
-interface BoundLaunch {
-  readonly launch: Launch;
-  readonly pipeline: GPUComputePipeline;
-  readonly bindGroup: GPUBindGroup;
-}
+import { UploadQueue } from "./uploadBlocks.ts";
 
 /** Launches up to the next host operation; the last segment of a list may have none. */
 interface Segment {
@@ -35,6 +29,7 @@ export class CommandList {
   readonly #liveBuffer: GPUBuffer;
   readonly #liveGroup: GPUBindGroup;
   readonly #buffers: readonly GPUBuffer[];
+  readonly #staging: StagingSlot;
   /** Bytes of temporary tensors, over all arena buffers. */
   readonly arenaBytes: number;
   /** Settles when the detached host operations of all replays so far have; never rejects unobserved. */
@@ -57,7 +52,13 @@ export class CommandList {
     const bound = new Map(
       launches.map((launch, index) => [launch, bindLaunch(device, launch, params, index)]),
     );
-    this.#segments = splitSegments(device, ops, bound, maxInFlight);
+    this.#staging = sharedSlot(
+      device,
+      ops.filter((op) => op.kind === "hostOp"),
+    );
+    const hostOpRun = (op: HostOp): HostOpRun =>
+      new HostOpRun(device, op, maxInFlight, this.#staging);
+    this.#segments = splitSegments(ops, bound, hostOpRun);
     this.#buffers = [...arena, this.#liveBuffer, params];
   }
 
@@ -104,20 +105,25 @@ export class CommandList {
     const detached = [this.detached];
     this.#device.gpu.queue.writeBuffer(this.#liveBuffer, 0, packLiveCounts(live));
     let commands = this.#encode(segments[0], live, timer, onSpan);
+    const uploads = new UploadQueue();
     for (const [index, { hostOp }] of segments.entries()) {
       const held = watch.beforeSubmit?.(index);
       if (held !== undefined) await held;
       this.#device.check(); // a map asked of a device that is gone would never settle
-      this.#submit(commands, onSpan);
+      this.#submit([...uploads.take(), commands], onSpan);
       watch.submitted?.(index);
       commands = undefined;
       const running = hostOp?.start(live, onSpan);
+      if (hostOp?.hasCopies(live) === true) uploads.recycle();
       const next = segments[index + 1];
       if (next !== undefined) commands = this.#encode(next, live, timer, onSpan);
       if (running === undefined) continue;
       if (hostOp?.detached === true) detached.push(running);
       else await this.#timed("hostOpMs", running);
+      uploads.add(hostOp?.takeUploads());
     }
+    this.#submit(uploads.take(), onSpan);
+    uploads.recycle();
     if (detached.length > 1) {
       this.detached = Promise.all(detached).then(() => undefined);
       this.detached.catch((error: unknown) => {
@@ -155,6 +161,7 @@ export class CommandList {
   destroy(): void {
     for (const buffer of this.#buffers) buffer.destroy();
     for (const { hostOp } of this.#segments) hostOp?.destroy();
+    destroySlot(this.#staging);
   }
 
   async #timed(field: "hostOpMs", work: Promise<void>): Promise<void> {
@@ -163,10 +170,14 @@ export class CommandList {
     this.times[field] += performance.now() - start;
   }
 
-  #submit(commands: GPUCommandBuffer | undefined, onSpan: OnSpan | undefined): void {
-    if (commands === undefined) return;
+  #submit(
+    asked: readonly (GPUCommandBuffer | undefined)[],
+    onSpan: OnSpan | undefined,
+  ): void {
+    const commands = asked.filter((each) => each !== undefined);
+    if (commands.length === 0) return;
     const start = performance.now();
-    this.#device.gpu.queue.submit([commands]);
+    this.#device.gpu.queue.submit(commands);
     this.#device.counters.submits += 1;
     this.times.submitMs += performance.now() - start;
     onSpan?.("host", "submit", start);
@@ -239,49 +250,15 @@ function countWorkgroups({ workgroups }: Launch, live: LiveCounts): WorkgroupCou
   return typeof workgroups === "function" ? workgroups(live) : workgroups;
 }
 
-/** All uniforms of a list in one buffer, 256 bytes apart. */
-function packParams(device: Device, launches: readonly Launch[]): GPUBuffer {
-  const offsets: number[] = [];
-  let size = 0;
-  for (const { params } of launches) {
-    offsets.push(size);
-    size += roundUp(Math.max(params.byteLength, 1), OFFSET_ALIGNMENT);
-  }
-  const bytes = new Uint8Array(Math.max(size, OFFSET_ALIGNMENT));
-  launches.forEach(({ params }, index) => {
-    bytes.set(params, offsets[index]);
-  });
-  const buffer = device.createUniform(bytes.byteLength, "params");
-  device.gpu.queue.writeBuffer(buffer, 0, bytes);
-  return buffer;
-}
-
-function bindLaunch(device: Device, launch: Launch, params: GPUBuffer, index: number): BoundLaunch {
-  // params are packed in order; each takes one alignment unit, as params stay under 256 bytes
-  const uniform: GPUBufferBinding = {
-    buffer: params,
-    offset: index * OFFSET_ALIGNMENT,
-    size: Math.max(roundUp(launch.params.byteLength, 16), 16),
-  };
-  const tensors = [...launch.inputs, ...launch.outputs].map((tensor) => tensor.binding());
-  const entries = [uniform, ...tensors].map((resource, binding) => ({ binding, resource }));
-  return {
-    launch,
-    pipeline: launch.pipeline.get(),
-    bindGroup: device.createBindGroup(launch.label, launch.pipeline.layout, entries),
-  };
-}
-
 function splitSegments(
-  device: Device,
   ops: readonly RecordedOp[],
   bound: ReadonlyMap<RecordedOp, BoundLaunch>,
-  maxInFlight: number,
+  hostOpRun: (op: HostOp) => HostOpRun,
 ): Segment[] {
   const segments: Segment[] = [];
   let launches: BoundLaunch[] = [];
   const close = (op?: HostOp): void => {
-    const hostOp = op === undefined ? undefined : new HostOpRun(device, op, maxInFlight);
+    const hostOp = op === undefined ? undefined : hostOpRun(op);
     segments.push({ launches, hostOp });
     launches = [];
   };

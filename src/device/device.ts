@@ -17,6 +17,7 @@ import { Recorder, type TapSink } from "./recorder.ts";
 import { Staging } from "./staging.ts";
 import { Tensor, TensorStorage } from "./tensor.ts";
 import { LaunchTimer } from "./timestamps.ts";
+import { UploadPool } from "./uploadBlocks.ts";
 
 export type { AdapterInfo } from "./adapterInfo.ts";
 export { expectDType, expectShape, Tensor } from "./tensor.ts";
@@ -42,6 +43,7 @@ export class Device {
   readonly shaders: ShaderLibrary;
   readonly pipelines: PipelineCache;
   readonly pump: MapPump | undefined;
+  readonly uploadPool: UploadPool;
   /** Under way; with more than one, none may stop the thread for a map. */
   numReplays = 0;
   readonly counters: DeviceCounters = {
@@ -68,6 +70,7 @@ export class Device {
       entries: [{ binding: 0, visibility: 4, buffer: { type: "uniform" } }],
     });
     this.pipelines = new PipelineCache(gpu, this.#liveLayout);
+    this.uploadPool = new UploadPool(gpu);
     gpu.addEventListener("uncapturederror", (event) => {
       this.fail(new DeviceError(`${info.name}: ${event.error.message}`));
     });
@@ -82,6 +85,7 @@ export class Device {
     if (this.#failure !== undefined) return;
     const failure = error instanceof Error ? error : new DeviceError(messageOf(error));
     this.#failure = failure;
+    this.uploadPool.abandon();
     for (const listener of this.#onFailure) listener(failure);
   }
 
@@ -263,6 +267,7 @@ export class Device {
     if (this.#destroyed) return;
     this.#destroyed = true;
     await this.gpu.queue.onSubmittedWorkDone().catch(() => undefined);
+    await this.uploadPool.destroy();
     this.#timer?.destroy();
     this.gpu.destroy();
   }

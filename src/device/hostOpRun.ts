@@ -4,11 +4,27 @@ import type { HostOp, HostOpIo } from "./launch.ts";
 import type { LiveCounts } from "./liveCounts.ts";
 import type { OnSpan, ReplayTrack } from "./replayWatch.ts";
 import type { Staging } from "./staging.ts";
+import { BlockUploads, type PendingUploads } from "./uploadBlocks.ts";
 
 /** Staging of one run, and the run that last used it. */
-interface Slot {
+export interface StagingSlot {
   readonly staging: readonly Staging[];
   busy: Promise<void>;
+}
+
+/**
+ * Staging that all operations of a list share but the detached ones: they run one after the other, and
+ * each unmaps before the next copies. A buffer each would be gigabytes of pinned memory for a large model.
+ */
+export function sharedSlot(device: Device, ops: readonly HostOp[]): StagingSlot {
+  const sizes: number[] = [];
+  for (const { downloads } of ops.filter(({ detached }) => !detached)) {
+    downloads.forEach(({ sizeBytes }, index) => {
+      sizes[index] = Math.max(sizes[index] ?? 0, sizeBytes);
+    });
+  }
+  const staging = sizes.map((sizeBytes, index) => device.createStaging(sizeBytes, `${index}`));
+  return { staging, busy: Promise.resolve() };
 }
 
 export class HostOpRun {
@@ -16,17 +32,17 @@ export class HostOpRun {
   readonly #device: Device;
   readonly #op: HostOp;
   /** A detached operation may still be mapping while the next replays are encoded: it has several. */
-  readonly #slots: readonly Slot[];
+  readonly #slots: readonly StagingSlot[];
+  /** Absent where no submit follows that could take them along. */
+  readonly #uploads: BlockUploads | undefined;
   #current = 0;
 
-  constructor(device: Device, op: HostOp, maxInFlight: number) {
+  constructor(device: Device, op: HostOp, maxInFlight: number, shared: StagingSlot) {
     this.#device = device;
     this.#op = op;
     this.detached = op.detached;
-    this.#slots = Array.from({ length: op.detached ? maxInFlight : 1 }, () => ({
-      staging: op.downloads.map((tensor) => device.createStaging(tensor.sizeBytes, op.label)),
-      busy: Promise.resolve(),
-    }));
+    this.#slots = op.detached ? ownSlots(device, op, maxInFlight) : [shared];
+    this.#uploads = op.detached ? undefined : new BlockUploads(device.gpu, device.uploadPool);
     device.onFailure(() => {
       for (const { staging } of this.#slots) for (const each of staging) each.abandon();
     });
@@ -58,6 +74,11 @@ export class HostOpRun {
     });
   }
 
+  /** What the operation that has run uploads with the next submit. */
+  takeUploads(): PendingUploads | undefined {
+    return this.#uploads?.finish();
+  }
+
   /** Runs the operation; its copies have been submitted. Maps are asked for at once. */
   start(live: LiveCounts, onSpan?: OnSpan): Promise<void> {
     const slot = this.#slots[this.#current];
@@ -66,19 +87,21 @@ export class HostOpRun {
     return running;
   }
 
-  async #run(live: LiveCounts, slot: readonly Staging[], onSpan?: OnSpan): Promise<void> {
+  async #run(live: LiveCounts, staged: readonly Staging[], onSpan?: OnSpan): Promise<void> {
     const begin = performance.now();
     const track = this.detached ? "readback" : "operations";
     const mayBlock = !this.detached && this.#device.numReplays === 1;
-    const mapped = slot.map((staging, index) => {
+    const mapped = this.#op.downloads.map((_, index) => {
       const sizeBytes = this.#op.downloadBytes(live, index);
-      return sizeBytes > 0 ? staging.map(sizeBytes, mayBlock) : Promise.resolve(new Uint8Array(0));
+      const map = sizeBytes > 0 ? staged[index]?.map(sizeBytes, mayBlock) : undefined;
+      return map ?? Promise.resolve(new Uint8Array(0));
     });
     for (const map of mapped) map.catch(() => undefined); // reported through download()
     const io: HostOpIo = {
       live,
       download: (index) => mapped[index] ?? Promise.resolve(new Uint8Array(0)),
       upload: (tensor, bytes, offsetBytes) => {
+        if (this.#uploads?.write(tensor, bytes, offsetBytes) === true) return;
         this.#device.write(tensor, bytes, offsetBytes);
       },
     };
@@ -87,13 +110,25 @@ export class HostOpRun {
     } finally {
       onSpan?.(track, this.#op.label, begin);
       await Promise.allSettled(mapped); // a pending map must not outlive the operation
-      for (const staging of slot) staging.unmap();
+      for (const staging of staged) staging.unmap();
     }
   }
 
+  /** Frees what is its own. */
   destroy(): void {
-    for (const { staging } of this.#slots) for (const buffer of staging) buffer.destroy();
+    if (this.detached) for (const slot of this.#slots) destroySlot(slot);
   }
+}
+
+function ownSlots(device: Device, op: HostOp, count: number): StagingSlot[] {
+  return Array.from({ length: count }, () => ({
+    staging: op.downloads.map((tensor) => device.createStaging(tensor.sizeBytes, op.label)),
+    busy: Promise.resolve(),
+  }));
+}
+
+export function destroySlot({ staging }: StagingSlot): void {
+  for (const buffer of staging) buffer.destroy();
 }
 
 /** Reports the two stages that every operation has on its device: waiting for a map, and uploads. */

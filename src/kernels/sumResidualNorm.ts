@@ -5,6 +5,7 @@
 import { ShapeError } from "../common/errors.ts";
 import { ceilDiv } from "../common/math.ts";
 import { type AdapterInfo, expectDType, expectShape, type Tensor } from "../device/device.ts";
+import type { LiveCounts } from "../device/liveCounts.ts";
 import { defineKernel, f32, type Field, type Kernel, pack, u32, workgroupSize } from "./kernel.ts";
 
 /** `count` tensors [capacity, hidden], `strideElements` apart in one. */
@@ -17,6 +18,12 @@ export interface Partials {
 export interface AddPartialsArgs {
   readonly partials: Partials;
   readonly residual: Tensor; // [capacity, hidden]; updated in place
+}
+
+export interface SumPartialsArgs {
+  readonly partials: Partials;
+  readonly out: Tensor; // [capacity, columns]; overwritten
+  readonly rows: (live: LiveCounts) => number;
 }
 
 export interface SumResidualNormArgs {
@@ -64,6 +71,23 @@ export const addPartials: Kernel<AddPartialsArgs> = defineKernel<AddPartialsArgs
       inputs: [partials.tensor],
       outputs: [residual],
       workgroups: (live) => [x, live.numTokens, 1],
+    };
+  },
+});
+
+/** out = the sum of partials, in rank order. One launch over `rows` rows. */
+export const sumPartials: Kernel<SumPartialsArgs> = defineKernel<SumPartialsArgs>({
+  name: "sum_partials",
+  sources: ["lib/partial_sum.wgsl", "add_partials.wgsl"],
+  overrides: (_args, adapter) => ({ WG_SIZE: workgroupSize(adapter, 64), ONTO: 0 }),
+  launch: ({ partials, out, rows }, adapter) => {
+    const [, columns = 0] = out.shape;
+    const x = ceilDiv(columns / 4, workgroupSize(adapter, 64));
+    return {
+      params: pack(...partialFields(partials, out)),
+      inputs: [partials.tensor],
+      outputs: [out],
+      workgroups: (live) => [x, rows(live), 1],
     };
   },
 });

@@ -47,7 +47,9 @@ for (const [name, makeWorld] of Object.entries(WORLDS)) {
 
 describe("options", () => {
   test.each(
-    WIRE_FORMATS.flatMap((wire) => (["oneShot", "ring"] as const).map((a) => [wire, a] as const)),
+    WIRE_FORMATS.flatMap((wire) =>
+      (["oneShot", "twoShot", "ring"] as const).map((algorithm) => [wire, algorithm] as const),
+    ),
   )("%s on the wire, %s: near the sum, and the same bits on all ranks", async (wire, algorithm) => {
     const hub = new LoopbackHub(2);
     const results = await Promise.all(

@@ -6,7 +6,12 @@ import {
 } from "../../src/collectives/tuning.ts";
 import { ALL_REDUCE_TABLE } from "../../src/collectives/tuningTable.ts";
 
-const base = { name: "allReduce", worldSize: 2, transport: "sharedMemory" } as const;
+const base = {
+  name: "allReduce",
+  worldSize: 2,
+  transport: "sharedMemory",
+  memory: "host",
+} as const;
 const choose = (query: Partial<AlgorithmQuery> & { bytes: number }): string =>
   chooseAlgorithm({ ...base, ...query }).algorithm;
 
@@ -66,4 +71,16 @@ test("reduceScatter goes in one step while small, allGather always", () => {
   expect(choose({ name: "reduceScatter", bytes: 64 })).toBe("oneShot");
   expect(choose({ name: "reduceScatter", bytes: 1 << 24 })).toBe("ring");
   expect(choose({ name: "allGather", bytes: 1 << 24 })).toBe("oneShot");
+});
+
+test("sums on devices go in one step, or in two where that is fewer bytes for the host to copy", () => {
+  const onDevice = (worldSize: number, bytes: number): string =>
+    choose({ memory: "device", worldSize, bytes });
+  expect([onDevice(2, 1 << 30), onDevice(3, 1 << 30)]).toEqual(["oneShot", "oneShot"]);
+  expect([onDevice(4, 1 << 20), onDevice(4, (1 << 20) + 1)]).toEqual(["oneShot", "twoShot"]);
+  expect([onDevice(8, 1 << 18), onDevice(8, (1 << 18) + 1)]).toEqual(["oneShot", "twoShot"]);
+  const scatter = { memory: "device", name: "reduceScatter", bytes: 1 << 25 } as const;
+  expect([choose(scatter), choose({ ...scatter, transport: "tcp" })]).toEqual(["oneShot", "ring"]);
+  const network = { memory: "device", transport: "tcp" } as const;
+  expect(choose({ ...network, bytes: 1 << 26 })).toBe("ring");
 });

@@ -95,6 +95,7 @@ class PooledDevice extends Device {
       await super.destroy();
       return;
     }
+    await this.uploadPool.destroy();
     for (const buffer of this.#buffers.splice(0)) buffer.destroy();
     this.#listeners.length = 0;
     collectGarbage();

@@ -14,8 +14,6 @@ export type WaitMode = "async" | "block";
 
 export interface BellOptions {
   readonly wait: WaitMode;
-  /** At most 50 µs, and 0 unless every rank has a core of its own. */
-  readonly spinMs: number;
   /** Longest single blocking sleep. */
   readonly sliceMs: number;
 }
@@ -36,6 +34,8 @@ const SLICE_OF_MANY_MS = 2;
 export class SharedBell implements Bell {
   readonly #words: Int32Array;
   readonly #options: BellOptions;
+  /** How long it looks before it sleeps: chooseSpinMs in sharedMemory.ts. */
+  spinMs = 0;
 
   constructor(words: Int32Array, options: BellOptions) {
     this.#words = words;
@@ -97,8 +97,8 @@ export class SharedBell implements Bell {
 
   /** True when the bell rang often enough meanwhile. */
   #spin(wakeAt: number): boolean {
-    if (this.#options.spinMs <= 0) return isReached(this.read(), wakeAt);
-    const end = performance.now() + this.#options.spinMs;
+    if (this.spinMs <= 0) return isReached(this.read(), wakeAt);
+    const end = performance.now() + this.spinMs;
     do {
       if (isReached(this.read(), wakeAt)) return true;
     } while (performance.now() < end);

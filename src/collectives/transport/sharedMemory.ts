@@ -24,7 +24,7 @@ export interface SharedMemoryDescriptor {
 }
 
 export interface SharedMemoryShape {
-  /** Slots of the one-to-many lane: two for double buffering, two more for other groups' messages. */
+  /** Slots of the one-to-many lane: a writer fills some while others are read; other groups have theirs. */
   readonly publishing?: LaneShape;
   /** Slots of each pair's lane: longer messages go in chunks of a slot. */
   readonly mailbox?: LaneShape;
@@ -33,19 +33,33 @@ export interface SharedMemoryShape {
 export interface AttachOptions {
   readonly wait?: WaitMode;
   readonly sliceMs?: number;
-  readonly spinMs?: number;
 }
 
 const MAX_RANKS = 32; // a bit each in a slot's mask of readers
 const MAX_MESSAGE_BYTES = 2 ** 32 - 1;
-const MAX_SPIN_MS = 0.05;
+const SHORT_SPIN_MS = 0.05;
+const LONG_SPIN_MS = 1;
+
+/**
+ * How long a rank looks for what it waits for before it sleeps, in milliseconds. Being woken takes 25 to 60 µs
+ * on Linux, a third of a small all-reduce between GPUs, so ranks with cores to spare look longer; not
+ * where adapters compute on these cores.
+ */
+export function chooseSpinMs(
+  worldSize: number,
+  numCores: number,
+  computesOnCores: boolean,
+): number {
+  if (worldSize >= numCores) return 0;
+  return computesOnCores || 2 * worldSize > numCores ? SHORT_SPIN_MS : LONG_SPIN_MS;
+}
 
 /** On the main thread, once per world. Memory is committed by the system only where it is used. */
 export function createSharedMemory(
   worldSize: number,
   {
-    publishing = { slots: 4, slotBytes: 256 * 1024 },
-    mailbox = { slots: 2, slotBytes: 256 * 1024 },
+    publishing = { slots: 8, slotBytes: 256 * 1024 },
+    mailbox = { slots: 4, slotBytes: 256 * 1024 },
   }: SharedMemoryShape = {},
 ): SharedMemoryDescriptor {
   if (!Number.isInteger(worldSize) || worldSize < 1 || worldSize > MAX_RANKS) {
@@ -80,7 +94,7 @@ export function attachSharedMemory(
   descriptor: SharedMemoryDescriptor,
   rank: number,
   options: AttachOptions = {},
-): Transport {
+): SharedMemoryTransport {
   if (!Number.isInteger(rank) || rank < 0 || rank >= descriptor.worldSize) {
     throw new CollectiveError(
       `sharedMemory: expected a rank below ${descriptor.worldSize}, got ${rank}`,
@@ -89,7 +103,7 @@ export function attachSharedMemory(
   return new SharedMemoryTransport(descriptor, rank, options);
 }
 
-class SharedMemoryTransport implements Transport {
+export class SharedMemoryTransport implements Transport {
   readonly kind = "sharedMemory";
   readonly rank: number;
   readonly worldSize: number;
@@ -100,10 +114,11 @@ class SharedMemoryTransport implements Transport {
   readonly #layout: Layout;
   readonly #bells: readonly Int32Array[];
   readonly #lanes = new Map<number, SharedLane>();
+  readonly #bell: SharedBell;
   readonly #waiters: Waiters;
 
   constructor(descriptor: SharedMemoryDescriptor, rank: number, options: AttachOptions) {
-    const { wait = "async", sliceMs = 100, spinMs = MAX_SPIN_MS } = options;
+    const { wait = "async", sliceMs = 100 } = options;
     const { worldSize } = descriptor;
     const { bells, control } = open(descriptor);
     this.rank = rank;
@@ -114,14 +129,16 @@ class SharedMemoryTransport implements Transport {
     this.#descriptor = descriptor;
     this.#layout = layoutOf(descriptor);
     this.#bells = bells;
-    const canSpin = worldSize < navigator.hardwareConcurrency;
-    const bell = new SharedBell(this.#bellOf(rank), {
-      wait,
-      sliceMs,
-      spinMs: canSpin ? Math.min(spinMs, MAX_SPIN_MS) : 0,
-    });
-    this.#waiters = new Waiters(bell, sliceMs);
+    this.#bell = new SharedBell(this.#bellOf(rank), { wait, sliceMs });
+    this.setComputesOnCores(true);
+    this.#waiters = new Waiters(this.#bell, sliceMs);
     control.join(rank);
+  }
+
+  /** Whether this rank's device computes on the cores that waiting takes, as it does until told otherwise. */
+  setComputesOnCores(computesOnCores: boolean): void {
+    const numCores = navigator.hardwareConcurrency;
+    this.#bell.spinMs = chooseSpinMs(this.worldSize, numCores, computesOnCores);
   }
 
   publish(

@@ -1,7 +1,7 @@
 /** The entry point of a benchmark thread in Node: one rank, or all ranks of a loopback world. */
 import { parentPort, workerData } from "node:worker_threads";
 import { LoopbackHub } from "../../collectives/transport/loopback.ts";
-import { attachSharedMemory } from "../../collectives/transport/sharedMemory.ts";
+import { attachSharedMemory, SharedMemoryTransport } from "../../collectives/transport/sharedMemory.ts";
 import { TcpListener } from "../../collectives/transport/tcp.ts";
 import type { Transport } from "../../collectives/transport/transport.ts";
 import { messageOf } from "../../common/errors.ts";
@@ -77,8 +77,12 @@ async function runRank(transport: Transport, seat: Seat): Promise<void> {
   let device: Device | undefined;
   try {
     device = await openDevice(seat);
-    if (device !== undefined)
+    if (device !== undefined) {
       tell({ kind: "devices", devices: [{ ...seat, name: device.info.name }] });
+      if (transport instanceof SharedMemoryTransport) {
+        transport.setComputesOnCores(device.info.isSoftware);
+      }
+    }
     await runJob(transport, device);
   } catch (error) {
     transport.abort({ rank: seat.rank, reason: messageOf(error) });

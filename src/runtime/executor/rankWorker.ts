@@ -34,7 +34,7 @@ const api: SettledApi = {
         ...{ opener: new NodeOpener(), files: nodeFiles, transport, ownsThread: true },
         watch: installFlightDump,
       };
-      worker = await Worker.open(given.spec, env, report);
+      worker = await Worker.open(given.spec, env, reportProgress);
       worker.onFailure(fail);
       // A thread that dies with a map pending takes the process with it (Dawn aborts): this one stays
       // until the main thread, told of the error, has let it drain.
@@ -43,12 +43,14 @@ const api: SettledApi = {
           new WorkerError(`rank ${given.spec.rank}: its worker thread failed: ${error.message}`),
         );
       });
-      return worker.report();
+      const report = worker.report();
+      transport.setComputesOnCores(report.isSoftware);
+      return report;
     }),
   probeFreeBytes: (maxBytes) => settle(() => opened().probeFreeBytes(maxBytes)),
   start: (numBlocks) =>
     settle(async () => {
-      const activationBytes = await opened().start(numBlocks, report);
+      const activationBytes = await opened().start(numBlocks, reportProgress);
       if (setup !== undefined) void serve(setup);
       return activationBytes;
     }),
@@ -80,7 +82,7 @@ function fail(error: unknown): void {
 
 let lastReport = 0;
 /** At most 20 messages a second: each is a trip to the main thread. */
-function report(phase: "weights" | "pipelines", done: number, total: number): void {
+function reportProgress(phase: "weights" | "pipelines", done: number, total: number): void {
   const now = performance.now();
   if (done < total && now - lastReport < 50) return;
   lastReport = now;

@@ -13,7 +13,7 @@ test("by default every operation is measured in every way it has, from 8 bytes t
   const cases = casesOf(DEFAULT_BENCH_OPTIONS, "host");
   const ways = new Set(cases.map(({ op, algorithm }) => `${op} ${algorithm}`));
   expect([...ways]).toEqual([
-    ...["oneShot", "ring", "recursiveDoubling", "halvingDoubling", "twoLevel"].map(
+    ...["oneShot", "twoShot", "ring", "recursiveDoubling", "halvingDoubling", "twoLevel"].map(
       (algorithm) => `all_reduce ${algorithm}`,
     ),
     ...["reduce_scatter oneShot", "reduce_scatter ring", "all_gather oneShot", "all_gather ring"],
