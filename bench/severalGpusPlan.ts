@@ -30,9 +30,9 @@ interface Sizes {
 
 const FULL: Sizes = {
   model: ["--model", "Llama-3.1-8B", "--load-format", "dummy", "--max-model-len", "2304"],
-  decode: ["--prompt-len", "512", "--output-len", "64", "--batch-size", "1,32", "--repeats", "3"],
+  decode: ["--prompt-len", "512", "--output-len", "64", "--batch-size", "1,32", "--repeats", "2"],
   prefill: ["--prompt-len", "2048", "--max-num-batched-tokens", "2048", "--repeats", "5"],
-  collectives: ["--sizes", "4K,16K,64K,256K,1M,16M,64M", "--budget", "20"],
+  collectives: ["--sizes", "16K,64K,256K,1M,16M,64M", "--budget", "20"],
 };
 
 /** Software adapters: every step, as short as it goes. */
@@ -96,7 +96,8 @@ function verifyStep(machine: Machine, tp: number): Step {
 }
 
 function collectivesStep(sizes: Sizes, machine: Machine, ranks: number): Step {
-  const of = ["--ranks", String(ranks), "--ops", "all_reduce,all_gather,send_recv"];
+  const of = ["--ranks", String(ranks), "--memory", "device", "--ops", "all_reduce,send_recv"];
+  of.push("--algorithms", "oneShot,twoShot,ring");
   const args = ["bench", "collectives", ...of, ...sizes.collectives, ...devicesOf(machine, ranks)];
   return { name: `collectives-${ranks}`, args: [...args, "--json"] };
 }
@@ -108,6 +109,6 @@ function largeSteps(machine: Machine, most: number): Step[] {
   if (isSoftware || most < 2 || !holds) return [];
   const model = ["--model", "Llama-3.1-70B", "--load-format", "dummy", "--max-model-len", "2304"];
   const workload = ["--prompt-len", "128", "--output-len", "32", "--batch-size", "1,32"];
-  const args = ["bench", "decode", ...model, ...workload, "--repeats", "2"];
+  const args = ["bench", "decode", ...model, ...workload, "--repeats", "1"];
   return [{ name: `large-tp${most}`, args: [...args, ...layoutArgs(machine, most, 1), "--json"] }];
 }

@@ -78,20 +78,23 @@ export function formatReport(report: VerifyReport): string {
   return `${formatTable(columns, rows)}\n${verdict(report)}`;
 }
 
-function verdict({ first, numTaps }: VerifyReport): string {
-  return first === null ? `ok: ${numTaps} taps agree` : `first divergence: ${first.message}`;
+function verdict({ first, numTaps, rtol }: VerifyReport): string {
+  return first === null
+    ? `ok: ${numTaps} taps agree to ${rtol} of their RMS`
+    : `first divergence: ${first.message}`;
 }
 
 type Errors = Pick<VerifyReport["taps"][number], "maxAbsError" | "maxRelError">;
 
 function reportAsJson(report: VerifyReport): Record<string, unknown> {
-  const { ok, numTaps, first, taps, layout } = report;
+  const { ok, rtol, numTaps, first, taps, layout } = report;
   const errors = ({ maxAbsError, maxRelError }: Errors): object => ({
     max_abs_error: maxAbsError,
     max_rel_error: maxRelError,
   });
   return {
     ok,
+    rtol,
     num_taps: numTaps,
     first:
       first === null

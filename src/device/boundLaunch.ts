@@ -28,7 +28,12 @@ export function packParams(device: Device, launches: readonly Launch[]): GPUBuff
 }
 
 /** The launch at `index` of those that `params` was packed for. */
-export function bindLaunch(device: Device, launch: Launch, params: GPUBuffer, index: number): BoundLaunch {
+export function bindLaunch(
+  device: Device,
+  launch: Launch,
+  params: GPUBuffer,
+  index: number,
+): BoundLaunch {
   // params are packed in order; each takes one alignment unit, as params stay under 256 bytes
   const uniform: GPUBufferBinding = {
     buffer: params,

@@ -170,10 +170,7 @@ export class CommandList {
     this.times[field] += performance.now() - start;
   }
 
-  #submit(
-    asked: readonly (GPUCommandBuffer | undefined)[],
-    onSpan: OnSpan | undefined,
-  ): void {
+  #submit(asked: readonly (GPUCommandBuffer | undefined)[], onSpan: OnSpan | undefined): void {
     const commands = asked.filter((each) => each !== undefined);
     if (commands.length === 0) return;
     const start = performance.now();

@@ -79,6 +79,11 @@ export class MapPump {
     return this.#numLooks;
   }
 
+  /** Whether it waits for a map: the thread must look for it, or run its event loop. */
+  get isWaiting(): boolean {
+    return this.#numWaiting > 0;
+  }
+
   /**
    * Asks for the map at once and resolves when it is there, as `buffer.mapAsync(READ, 0, sizeBytes)`.
    * `mayBlock`: nothing of this rank should run before it, so the thread may stop for it.

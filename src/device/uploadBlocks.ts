@@ -107,7 +107,7 @@ export class BlockUploads {
     const start = tensor.offsetBytes + offsetBytes;
     const isAligned = start % COPY_ALIGNMENT === 0 && bytes.byteLength % COPY_ALIGNMENT === 0;
     if (!isAligned || bytes.byteLength < MIN_BLOCK_UPLOAD_BYTES) return false;
-    for (let at = 0; at < bytes.byteLength; ) {
+    for (let at = 0; at < bytes.byteLength;) {
       if (this.#filled === this.#view.byteLength && !this.#nextBlock()) {
         // no block is left: what was not written yet goes the other way
         if (at === 0) return false;

@@ -71,6 +71,8 @@ export interface RankReport {
   readonly deviceName: string;
   readonly deviceIndex: number;
   readonly isSoftware: boolean;
+  /** Linear layers of several tokens multiply f16, on tensor cores, whatever the weights' dtype. */
+  readonly multipliesHalves: boolean;
   /** As in RankSpec. */
   readonly numRanksOnDevice: number;
   readonly numRanksToCome: number;

@@ -17,6 +17,7 @@ import type { DeviceOpener } from "../device/opener.ts";
 import type { TraceProcess } from "../common/trace.ts";
 import type { LaunchTime } from "../device/timestamps.ts";
 import type { TapSink } from "../device/recorder.ts";
+import { hasMatrixKernel } from "../kernels/linearMatrix.ts";
 import { probeFreeBytes } from "../device/memoryProbe.ts";
 import { estimateActivations } from "./activations.ts";
 import { createKvCache, kvBlockBytes, type KvCacheShape, maxBindingBlocks } from "./kvCache.ts";
@@ -147,6 +148,11 @@ export class Worker {
     this.#device.onFailure(listener);
   }
 
+  /** Whether its thread may stop for a while: it has no map to look for. False where that is not known. */
+  mayStop(): boolean {
+    return this.#device.pump?.isWaiting === false;
+  }
+
   report(): RankReport {
     const { rank, deviceIndex, numRanksOnDevice, numRanksToCome, model, run } = this.#spec;
     const { info } = this.#device;
@@ -158,6 +164,7 @@ export class Worker {
       deviceName: info.name,
       deviceIndex,
       isSoftware: info.isSoftware,
+      multipliesHalves: hasMatrixKernel(info),
       numRanksOnDevice,
       numRanksToCome,
       activationBytes: estimateActivations(model.config, run, rank, classes),

@@ -136,7 +136,7 @@ describe("the other commands", () => {
   test("verify agrees with one device", async () => {
     const { code, stdout, stderr } = await runCli("verify", PROMPT, "--tp", "2", ...onDevice);
     expect(stderr).not.toMatch(/error/);
-    expect(stdout).toMatch(/\nlogits +1 .*\nok: \d+ taps agree\n$/);
+    expect(stdout).toMatch(/\nlogits +1 .*\nok: \d+ taps agree to 0.001 of their RMS\n$/);
     expect(code).toBe(0);
   });
 });

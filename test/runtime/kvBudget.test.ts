@@ -15,6 +15,7 @@ const hardware: RankReport = {
   deviceName: "Toy GPU",
   deviceIndex: 0,
   isSoftware: false,
+  multipliesHalves: false,
   numRanksOnDevice: 1,
   numRanksToCome: 0,
   weightBytes: 100 * MIB,

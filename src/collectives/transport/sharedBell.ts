@@ -36,6 +36,8 @@ export class SharedBell implements Bell {
   readonly #options: BellOptions;
   /** How long it looks before it sleeps: chooseSpinMs in sharedMemory.ts. */
   spinMs = 0;
+  /** Whether it may, now; asked before each sleep. */
+  maySpin: () => boolean = () => true;
 
   constructor(words: Int32Array, options: BellOptions) {
     this.#words = words;
@@ -97,7 +99,7 @@ export class SharedBell implements Bell {
 
   /** True when the bell rang often enough meanwhile. */
   #spin(wakeAt: number): boolean {
-    if (this.spinMs <= 0) return isReached(this.read(), wakeAt);
+    if (this.spinMs <= 0 || !this.maySpin()) return isReached(this.read(), wakeAt);
     const end = performance.now() + this.spinMs;
     do {
       if (isReached(this.read(), wakeAt)) return true;

@@ -2,7 +2,8 @@
  * A lane: a few slots of shared memory with one writer and one or more readers. A slot is free when
  * its reader mask is 0; the writer fills any free slot and sets a bit for each reader, and each reader
  * clears its own after use. With two slots or more a writer fills one while the last is being read,
- * so an exchange needs no second barrier.
+ * so an exchange needs no second barrier. Messages longer than a slot leave half of the slots to those that
+ * fit one: a rank may wait for a short message before it reads the long one that was written first.
  *
  * Layout: [flags][header of slot 0] … [header of slot n-1][bytes of slot 0] … [bytes of slot n-1]
  */
@@ -38,9 +39,9 @@ export class SharedLane {
 
   /** Fills a free slot from `offset` on; returns the bytes written, or -1 when no slot is free. */
   tryWrite(message: Message, bytes: Uint8Array, offset: number, readers: number): number {
-    const slot = this.#freeSlot();
-    if (slot < 0) return -1;
     const { slotBytes } = this.#shape;
+    const slot = this.#freeSlot(bytes.length > slotBytes);
+    if (slot < 0) return -1;
     const length = Math.min(slotBytes, bytes.length - offset);
     this.#bytes.set(bytes.subarray(offset, offset + length), slot * slotBytes);
     const header = HEADER_WORDS * (1 + slot);
@@ -86,8 +87,12 @@ export class SharedLane {
     return Atomics.load(this.#words, 0) > 0;
   }
 
-  #freeSlot(): number {
-    for (let slot = 0; slot < this.#shape.slots; slot++) {
+  /** Long messages take slots from the front, short ones from the back. */
+  #freeSlot(isLong: boolean): number {
+    const { slots } = this.#shape;
+    const numOpen = isLong ? Math.ceil(slots / 2) : slots;
+    for (let i = 0; i < numOpen; i++) {
+      const slot = isLong ? i : slots - 1 - i;
       if (Atomics.load(this.#words, HEADER_WORDS * (1 + slot) + READERS) === 0) return slot;
     }
     return -1;

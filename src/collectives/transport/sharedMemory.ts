@@ -24,7 +24,7 @@ export interface SharedMemoryDescriptor {
 }
 
 export interface SharedMemoryShape {
-  /** Slots of the one-to-many lane: a writer fills some while others are read; other groups have theirs. */
+  /** Slots of the one-to-many lane; messages longer than a slot take half of them at most. */
   readonly publishing?: LaneShape;
   /** Slots of each pair's lane: longer messages go in chunks of a slot. */
   readonly mailbox?: LaneShape;
@@ -59,7 +59,7 @@ export function createSharedMemory(
   worldSize: number,
   {
     publishing = { slots: 8, slotBytes: 256 * 1024 },
-    mailbox = { slots: 4, slotBytes: 256 * 1024 },
+    mailbox = { slots: 6, slotBytes: 256 * 1024 },
   }: SharedMemoryShape = {},
 ): SharedMemoryDescriptor {
   if (!Number.isInteger(worldSize) || worldSize < 1 || worldSize > MAX_RANKS) {
@@ -103,6 +103,17 @@ export function attachSharedMemory(
   return new SharedMemoryTransport(descriptor, rank, options);
 }
 
+/** What decides whether a rank looks for a message before it sleeps. */
+export interface RankWaiting {
+  /** Its device computes on the cores that looking takes. */
+  readonly computesOnCores: boolean;
+  /**
+   * Whether its thread may stop. Not while a buffer waits to be mapped: this thread alone would find it
+   * mapped, and the wait for a message that comes much later (the next step's tokens) would hold it up.
+   */
+  readonly mayStop: () => boolean;
+}
+
 export class SharedMemoryTransport implements Transport {
   readonly kind = "sharedMemory";
   readonly rank: number;
@@ -130,15 +141,16 @@ export class SharedMemoryTransport implements Transport {
     this.#layout = layoutOf(descriptor);
     this.#bells = bells;
     this.#bell = new SharedBell(this.#bellOf(rank), { wait, sliceMs });
-    this.setComputesOnCores(true);
+    this.setWaiting({ computesOnCores: true, mayStop: () => true });
     this.#waiters = new Waiters(this.#bell, sliceMs);
     control.join(rank);
   }
 
-  /** Whether this rank's device computes on the cores that waiting takes, as it does until told otherwise. */
-  setComputesOnCores(computesOnCores: boolean): void {
+  /** How this rank waits once it has a device; until then as if its device computed on the cores. */
+  setWaiting({ computesOnCores, mayStop }: RankWaiting): void {
     const numCores = navigator.hardwareConcurrency;
     this.#bell.spinMs = chooseSpinMs(this.worldSize, numCores, computesOnCores);
+    this.#bell.maySpin = mayStop;
   }
 
   publish(

@@ -1,7 +1,10 @@
 /** The entry point of a benchmark thread in Node: one rank, or all ranks of a loopback world. */
 import { parentPort, workerData } from "node:worker_threads";
 import { LoopbackHub } from "../../collectives/transport/loopback.ts";
-import { attachSharedMemory, SharedMemoryTransport } from "../../collectives/transport/sharedMemory.ts";
+import {
+  attachSharedMemory,
+  SharedMemoryTransport,
+} from "../../collectives/transport/sharedMemory.ts";
 import { TcpListener } from "../../collectives/transport/tcp.ts";
 import type { Transport } from "../../collectives/transport/transport.ts";
 import { messageOf } from "../../common/errors.ts";
@@ -80,7 +83,9 @@ async function runRank(transport: Transport, seat: Seat): Promise<void> {
     if (device !== undefined) {
       tell({ kind: "devices", devices: [{ ...seat, name: device.info.name }] });
       if (transport instanceof SharedMemoryTransport) {
-        transport.setComputesOnCores(device.info.isSoftware);
+        const { info, pump } = device;
+        const mayStop = (): boolean => pump?.isWaiting === false;
+        transport.setWaiting({ computesOnCores: info.isSoftware, mayStop });
       }
     }
     await runJob(transport, device);

@@ -34,7 +34,8 @@ const api: SettledApi = {
         ...{ opener: new NodeOpener(), files: nodeFiles, transport, ownsThread: true },
         watch: installFlightDump,
       };
-      worker = await Worker.open(given.spec, env, reportProgress);
+      const opened = await Worker.open(given.spec, env, reportProgress);
+      worker = opened;
       worker.onFailure(fail);
       // A thread that dies with a map pending takes the process with it (Dawn aborts): this one stays
       // until the main thread, told of the error, has let it drain.
@@ -43,8 +44,9 @@ const api: SettledApi = {
           new WorkerError(`rank ${given.spec.rank}: its worker thread failed: ${error.message}`),
         );
       });
-      const report = worker.report();
-      transport.setComputesOnCores(report.isSoftware);
+      const report = opened.report();
+      const mayStop = (): boolean => opened.mayStop();
+      transport.setWaiting({ computesOnCores: report.isSoftware, mayStop });
       return report;
     }),
   probeFreeBytes: (maxBytes) => settle(() => opened().probeFreeBytes(maxBytes)),

@@ -114,6 +114,20 @@ export function transportSuite(name: string, makeWorld: MakeWorld): void {
       await Promise.all(sent);
     });
 
+    test("short messages pass a long one that nobody takes yet", async () => {
+      const [a, b] = await pair();
+      const [long, short] = [randomBytes(5001, 1), randomBytes(50, 2)];
+      const moved = [
+        a.publish(message(1), long, [1], guardOf(a)),
+        a.send(1, message(2), long, guardOf(a)),
+        a.publish(message(3), short, [1], guardOf(a)),
+        a.send(1, message(4), short, guardOf(a)),
+      ];
+      for (const tag of [4, 3]) expect(await receive(b, 0, tag)).toEqual(short);
+      for (const tag of [2, 1]) expect(await receive(b, 0, tag)).toEqual(long);
+      await Promise.all(moved);
+    });
+
     test("bytes may be reused once send and publish have resolved", async () => {
       const [a, b] = await pair();
       const bytes = new Uint8Array(300);
