@@ -30,7 +30,7 @@ interface Sizes {
 
 const FULL: Sizes = {
   model: ["--model", "Llama-3.1-8B", "--load-format", "dummy", "--max-model-len", "2304"],
-  decode: ["--prompt-len", "512", "--output-len", "64", "--batch-size", "1,32", "--repeats", "2"],
+  decode: ["--prompt-len", "256", "--output-len", "64", "--batch-size", "1,32", "--repeats", "2"],
   prefill: ["--prompt-len", "2048", "--max-num-batched-tokens", "2048", "--repeats", "5"],
   collectives: ["--sizes", "16K,64K,256K,1M,16M,64M", "--budget", "20"],
 };
@@ -56,11 +56,11 @@ export function planSteps(machine: Machine): Step[] {
   return [
     { name: "devices", args: ["devices", "--json"] },
     ...(most > 1 ? [setupStep(machine, most)] : []),
-    ...tensor,
     ...several.filter((tp) => tp <= 4).map((tp) => verifyStep(machine, tp)),
+    ...tensor,
+    ...pipeline,
     ...largeSteps(machine, most),
     ...several.map((count) => collectivesStep(sizes, machine, count)),
-    ...pipeline,
   ];
 }
 
@@ -108,7 +108,10 @@ function largeSteps(machine: Machine, most: number): Step[] {
   const holds = memoryBytes !== null && LARGE_MODEL_BYTES / most + SPARE_BYTES < memoryBytes;
   if (isSoftware || most < 2 || !holds) return [];
   const model = ["--model", "Llama-3.1-70B", "--load-format", "dummy", "--max-model-len", "2304"];
-  const workload = ["--prompt-len", "128", "--output-len", "32", "--batch-size", "1,32"];
+  const workload = ["--prompt-len", "64", "--output-len", "16", "--batch-size", "1,32"];
   const args = ["bench", "decode", ...model, ...workload, "--repeats", "1"];
-  return [{ name: `large-tp${most}`, args: [...args, ...layoutArgs(machine, most, 1), "--json"] }];
+  return [
+    { name: `large-pp${most}`, args: [...args, ...layoutArgs(machine, 1, most), "--json"] },
+    { name: `large-tp${most}`, args: [...args, ...layoutArgs(machine, most, 1), "--json"] },
+  ];
 }

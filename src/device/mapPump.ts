@@ -64,6 +64,8 @@ export class MapPump {
   readonly #napWord: Int32Array | undefined;
   /** Dawn's look at its events, when it is ours to call. */
   #look: (() => void) | undefined;
+  /** Maps under way, and those of them that it looks for itself. */
+  #numMaps = 0;
   #numWaiting = 0;
   #numLooks = 0;
 
@@ -81,7 +83,7 @@ export class MapPump {
 
   /** Whether it waits for a map: the thread must look for it, or run its event loop. */
   get isWaiting(): boolean {
-    return this.#numWaiting > 0;
+    return this.#numMaps > 0;
   }
 
   /**
@@ -89,6 +91,15 @@ export class MapPump {
    * `mayBlock`: nothing of this rank should run before it, so the thread may stop for it.
    */
   async map(buffer: GPUBuffer, sizeBytes: number, mayBlock: boolean): Promise<void> {
+    this.#numMaps += 1;
+    try {
+      await this.#map(buffer, sizeBytes, mayBlock);
+    } finally {
+      this.#numMaps -= 1;
+    }
+  }
+
+  async #map(buffer: GPUBuffer, sizeBytes: number, mayBlock: boolean): Promise<void> {
     const mapped = this.#capturing(() => buffer.mapAsync(1, 0, sizeBytes)); // GPUMapMode.READ
     if (this.#look === undefined) {
       await mapped;

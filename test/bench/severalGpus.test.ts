@@ -15,7 +15,7 @@ function names(machine: Partial<Machine>): string[] {
 test("eight GPUs: every layout, a model that needs several, all numbers of ranks", () => {
   expect(names({}).sort()).toEqual(
     [
-      ...["devices", "verify-setup-8", "verify-tp2", "verify-tp4", "large-tp8"],
+      ...["devices", "verify-setup-8", "verify-tp2", "verify-tp4", "large-pp8", "large-tp8"],
       ...["collectives-2", "collectives-4", "collectives-8"],
       ...["tp1-pp1", "tp2-pp1", "tp4-pp1", "tp8-pp1", "tp1-pp2", "tp1-pp4"].flatMap((layout) => [
         `decode-${layout}`,

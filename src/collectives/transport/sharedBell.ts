@@ -68,6 +68,7 @@ export class SharedBell implements Bell {
 
   async sleep(seen: number, numPending: number, numRings = 1): Promise<void> {
     const wakeAt = (seen + numRings) | 0;
+    if (this.spinMs > 0) await turn();
     if (this.#spin(wakeAt)) return;
     if (this.#options.wait === "block") await this.#yieldTurns();
     Atomics.store(this.#words, WAKE_AT, wakeAt);
@@ -106,6 +107,16 @@ export class SharedBell implements Bell {
     } while (performance.now() < end);
     return false;
   }
+}
+
+/**
+ * One turn of the event loop. What has just arrived is taken further first, as far as it goes by itself: to
+ * the next submit and the wait for its map. A thread that looked at once would look for nothing that can come.
+ */
+function turn(): Promise<void> {
+  const { setImmediate } = globalThis as { setImmediate?: (callback: () => void) => unknown };
+  if (setImmediate === undefined) return Promise.resolve();
+  return new Promise((resolve) => setImmediate(resolve));
 }
 
 /** Counts wrap at 32 bits. */

@@ -38,12 +38,12 @@ export interface AttachOptions {
 const MAX_RANKS = 32; // a bit each in a slot's mask of readers
 const MAX_MESSAGE_BYTES = 2 ** 32 - 1;
 const SHORT_SPIN_MS = 0.05;
-const LONG_SPIN_MS = 1;
+const LONG_SPIN_MS = 0.3;
 
 /**
  * How long a rank looks for what it waits for before it sleeps, in milliseconds. Being woken takes 25 to 60 µs
- * on Linux, a third of a small all-reduce between GPUs, so ranks with cores to spare look longer; not
- * where adapters compute on these cores.
+ * on Linux, a third of a small all-reduce between GPUs, so ranks with cores to spare look longer than GPUs
+ * differ by; not where adapters compute on these cores (lavapipe, 2 ranks on 2 cores: the same within the noise).
  */
 export function chooseSpinMs(
   worldSize: number,
