@@ -1,7 +1,8 @@
 /**
  * All that a machine with several GPUs is to tell, in one run: devices, every pair of ranks, collectives,
- * decode and prefill by layout, a model that needs several, `verify`. A file a step, written at once;
- * then summary.json, summary.md and scaling.svg over all step files in the folder, earlier runs' too.
+ * decode and prefill by layout, a model that needs several, `verify`. After each step a line of steps.jsonl,
+ * and summary.json, summary.md and scaling.svg over all its lines, earlier runs' too: a run that is
+ * broken off loses nothing but the step under way.
  *
  *   node bench/severalGpus.ts --out bench/results/NAME [--steps REGEX] [--budget SECONDS] [--copies N]
  *
@@ -9,12 +10,11 @@
  * left out named (default 1,140); --copies runs the short form over N copies of lavapipe.
  */
 import { spawn } from "node:child_process";
-import { mkdirSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { mkdirSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { copyLavapipe } from "../scripts/driverCopies.ts";
 import { type Machine, planSteps, type Step } from "./severalGpusPlan.ts";
-import { summarise } from "./severalGpusSummary.ts";
+import { addStep, summarise } from "./severalGpusSummary.ts";
 
 const { values } = parseArgs({
   options: {
@@ -60,17 +60,17 @@ function lastLineAsJson(text: string): unknown {
   }
 }
 
-/** Runs a step and writes its file, whether it worked or not. */
+/** Runs a step and keeps what it gave, whether it worked or not. */
 async function runStep({ name, args }: Step): Promise<unknown> {
   const begin = performance.now();
   const { code, stdout, stderr } = await runTandem(args, deadline - Date.now());
   const seconds = Number(((performance.now() - begin) / 1000).toFixed(1));
   const result = lastLineAsJson(stdout);
-  const isOk = code === 0 && result !== null;
-  const failure = isOk ? {} : { code, stderr: stderr.slice(-2000), stdout: stdout.slice(-500) };
-  const file = { name, args, seconds, ok: isOk, ...failure, result };
-  writeFileSync(join(folder, `${name}.json`), `${JSON.stringify(file, undefined, 1)}\n`);
-  const why = isOk ? "" : ` FAILED: ${stderr.trim().split("\n").at(-1) ?? ""}`;
+  const ok = code === 0 && result !== null;
+  const failure = ok ? {} : { code, stderr: stderr.slice(-2000), stdout: stdout.slice(-500) };
+  addStep(folder, { name, args, seconds, ok, ...failure, result });
+  summarise(folder);
+  const why = ok ? "" : ` FAILED: ${stderr.trim().split("\n").at(-1) ?? ""}`;
   console.log(`${name}: ${seconds} s${why}`);
   return result;
 }

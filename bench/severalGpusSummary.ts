@@ -1,16 +1,23 @@
-/** One page over the step files of severalGpus.ts: each figure beside its bound. */
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+/** One page over the steps of severalGpus.ts: each figure beside its bound. */
+import { appendFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
+import type { CollectiveRow } from "../src/runtime/collectiveBench/benchPlan.ts";
 import { plotScaling, type ScalingPoint } from "./scalingPlot.ts";
 
 type Figures = Readonly<Record<string, number | string | null>>;
 
-/** What the steps write; only what is read here. */
-interface StepFile {
+/** What a step gave. */
+export interface StepResult {
   readonly name: string;
+  /** After `node run.ts`. */
+  readonly args: readonly string[];
   readonly seconds: number;
   readonly ok: boolean;
+  /** Of a step that failed. */
+  readonly code?: number;
   readonly stderr?: string;
+  readonly stdout?: string;
+  /** The last line that it printed, which is JSON. */
   readonly result: unknown;
 }
 
@@ -35,13 +42,20 @@ interface SpeedRow extends ScalingPoint {
   readonly mapLatencyUs: number;
 }
 
-const SUMMARY = "summary.json";
+const STEPS = "steps.jsonl";
 
-function readSteps(folder: string): StepFile[] {
-  return readdirSync(folder)
-    .filter((file) => file.endsWith(".json") && file !== SUMMARY)
-    .sort()
-    .map((file) => JSON.parse(readFileSync(join(folder, file), "utf8")) as StepFile);
+/** Appends a step to the folder's. */
+export function addStep(folder: string, step: StepResult): void {
+  appendFileSync(join(folder, STEPS), `${JSON.stringify(step)}\n`);
+}
+
+/** By name; of a step that ran again the last counts. */
+function readSteps(folder: string): StepResult[] {
+  const path = join(folder, STEPS);
+  const lines = existsSync(path) ? readFileSync(path, "utf8").split("\n").filter(Boolean) : [];
+  const steps = lines.map((line) => JSON.parse(line) as StepResult);
+  const byName = new Map(steps.map((step) => [step.name, step]));
+  return [...byName.values()].sort((a, b) => a.name.localeCompare(b.name));
 }
 
 function isBench(result: unknown): result is BenchResult {
@@ -87,8 +101,27 @@ function speedTable(rows: readonly SpeedRow[]): string[] {
   ];
 }
 
+/** Of `bench collectives`, in its own order. */
+function collectiveTable(steps: readonly StepResult[]): string[] {
+  const rows = steps
+    .filter(({ name, ok }) => ok && name.startsWith("collectives"))
+    .flatMap(({ result }) => result as readonly CollectiveRow[]);
+  if (rows.length === 0) return [];
+  return [
+    "",
+    "| collective | ranks | bytes | µs | busbw, GB/s | bound | of it |",
+    "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ...rows.map((row) => {
+      const share = `${Math.round((100 * row.busbwGBps) / row.boundGBps)} %`;
+      const size = row.sizeBytes.toLocaleString("en-US");
+      const speeds = [row.timeUs, row.busbwGBps, row.boundGBps].map(figure);
+      return `| ${[`${row.op} ${row.algorithm}`, row.ranks, size, ...speeds, share].join(" | ")} |`;
+    }),
+  ];
+}
+
 /** The copy rate between devices and its latency, over all pairs: what a collective is made of. */
-function setupLines(steps: readonly StepFile[]): string[] {
+function setupLines(steps: readonly StepResult[]): string[] {
   return steps
     .filter(({ name, ok }) => ok && name.startsWith("verify-setup"))
     .map(({ name, result }) => {
@@ -99,6 +132,12 @@ function setupLines(steps: readonly StepFile[]): string[] {
       const latencies = span(pairs.map(({ latency_us }) => latency_us));
       return `${name}: device to device ${rates} GB/s, ${latencies} µs, over ${pairs.length} pairs`;
     });
+}
+
+/** What it said last; `verify` says what diverges in its result. */
+function causeOf({ stderr = "", result }: StepResult): string {
+  const { first } = (result ?? {}) as { readonly first?: { readonly message: string } };
+  return first?.message ?? stderr.trim().split("\n").at(-1) ?? "";
 }
 
 /** Writes summary.json, summary.md and scaling.svg; returns summary.md. */
@@ -115,17 +154,16 @@ export function summarise(folder: string): string {
   const failed = steps.filter(({ ok }) => !ok);
   const text = [
     ...speedTable(sorted),
+    ...collectiveTable(steps),
     "",
     ...setupLines(steps),
     ...steps.filter(({ ok }) => ok).map(({ name, seconds }) => `${name}: ok, ${seconds} s`),
-    ...failed.map(
-      ({ name, stderr }) => `${name}: failed: ${stderr?.trim().split("\n").at(-1) ?? ""}`,
-    ),
+    ...failed.map((step) => `${step.name}: failed: ${causeOf(step)}`),
     "",
   ].join("\n");
   const states = steps.map(({ name, ok, seconds }) => ({ name, ok, seconds }));
   writeFileSync(
-    join(folder, SUMMARY),
+    join(folder, "summary.json"),
     `${JSON.stringify({ steps: states, speeds: sorted }, undefined, 1)}\n`,
   );
   writeFileSync(join(folder, "summary.md"), text);

@@ -1,10 +1,10 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { plotScaling } from "../../bench/scalingPlot.ts";
 import { type Machine, planSteps } from "../../bench/severalGpusPlan.ts";
-import { summarise } from "../../bench/severalGpusSummary.ts";
+import { addStep, type StepResult, summarise } from "../../bench/severalGpusSummary.ts";
 
 const h200: Machine = { numDevices: 8, memoryBytes: 150e9, isSoftware: false };
 
@@ -42,7 +42,7 @@ test("one device has no pairs; three are used as two; software devices are named
   expect(args?.join(" ")).toContain("--tp 2 --pp 1 --devices 0,1");
 });
 
-test("a step file gives a row beside its bound; a failed one its last line", () => {
+test("a step gives a row beside its bound; a failed one its last line, until it works", () => {
   const folder = mkdtempSync(join(tmpdir(), "tandem-several-"));
   const settings = { tp: 2, pp: 1, num_devices: 2 };
   const ceilings = { read_gb_per_s: 3700, map_latency_us: 38 };
@@ -50,19 +50,26 @@ test("a step file gives a row beside its bound; a failed one its last line", () 
     { batch_size: 32, tok_per_s: 4000, bound_tok_per_s: 16_000, collective_ms_per_step: 2.5 },
   ];
   const result = { benchmark: "decode", model: "/models/shape", settings, ceilings, results };
-  const write = (name: string, file: object): void => {
-    writeFileSync(join(folder, `${name}.json`), JSON.stringify({ name, seconds: 3, ...file }));
+  const add = (name: string, step: Pick<StepResult, "ok" | "result" | "stderr">): void => {
+    addStep(folder, { name, args: [], seconds: 3, ...step });
   };
+  const row = { op: "all_reduce", algorithm: "oneShot", ranks: 2, sizeBytes: 16_384 };
   try {
-    write("decode-tp2-pp1", { ok: true, result });
-    write("large-tp2", { ok: false, stderr: "loading\nerror: no memory", result: null });
+    summarise(folder); // of a folder without steps
+    add("decode-tp2-pp1", { ok: true, result });
+    add("large-tp2", { ok: false, stderr: "loading\nerror: no memory", result: null });
+    const speeds = { timeUs: 200, busbwGBps: 0.08, boundGBps: 0.16 };
+    add("collectives-2", { ok: true, result: [{ ...row, ...speeds }] });
     for (let run = 0; run < 2; run++) {
-      const text = summarise(folder); // the second time over its own summary.json
+      const text = summarise(folder); // the second time beside its own summary.json
       expect(text).toContain(
         "| decode, batch 32 | shape | tp 2 | 2 | 4,000 | 16,000 | 25 % | 2.5 | 3,700 | 38 |",
       );
+      expect(text).toContain("| all_reduce oneShot | 2 | 16,384 | 200 | 0.08 | 0.16 | 50 % |");
       expect(text).toContain("large-tp2: failed: error: no memory");
     }
+    add("large-tp2", { ok: true, result });
+    expect(summarise(folder)).not.toContain("failed");
     const svg = readFileSync(join(folder, "scaling.svg"), "utf8");
     expect(svg).toContain("4,000 (25 %)");
     expect(svg).not.toMatch(/NaN|Infinity/);
