@@ -11,6 +11,7 @@ import {
   readMachine,
   switchLayerOn,
 } from "./deviceLayerNode.ts";
+import { chooseLavapipeThreads } from "./lavapipeThreadsNode.ts";
 import {
   type AdapterName,
   adaptersInMessage,
@@ -72,6 +73,7 @@ export function describeHidden(hidden: readonly string[], problem = "is not at w
 }
 
 async function listAll(identify: boolean): Promise<AdapterList> {
+  chooseLavapipeThreads();
   if (identify || layerReason(process.env, readMachine()) !== null) switchLayerOn();
   let names = await askDawn();
   if (ambiguousNames(names).length > 0 && !isLayerOn()) {
