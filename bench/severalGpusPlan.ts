@@ -50,6 +50,7 @@ export function planSteps(machine: Machine): Step[] {
   const counts = RANK_COUNTS.filter((count) => count <= numDevices);
   const [several, most] = [counts.filter((count) => count > 1), counts.at(-1) ?? 1];
   const tensor = counts.flatMap((tp) => speedSteps(sizes, machine, tp, 1));
+  const narrow = several.map((tp) => narrowStep(sizes, machine, tp));
   const pipeline = several
     .filter((pp) => pp <= 4)
     .flatMap((pp) => speedSteps(sizes, machine, 1, pp));
@@ -59,6 +60,7 @@ export function planSteps(machine: Machine): Step[] {
     ...several.filter((tp) => tp <= 4).map((tp) => verifyStep(machine, tp)),
     ...tensor,
     ...pipeline,
+    ...narrow,
     ...largeSteps(machine, most),
     ...several.map((count) => collectivesStep(sizes, machine, count)),
   ];
@@ -87,6 +89,15 @@ function speedSteps(sizes: Sizes, machine: Machine, tp: number, pp: number): Ste
     name: `${benchmark}-tp${tp}-pp${pp}`,
     args: ["bench", benchmark, ...sizes.model, ...sizes[benchmark], ...layout, "--json"],
   }));
+}
+
+/** Prefill with sums that travel as f16: half of what the host has to copy. */
+function narrowStep(sizes: Sizes, machine: Machine, tp: number): Step {
+  const layout = [...layoutArgs(machine, tp, 1), "--collective-wire-dtype", "f16"];
+  return {
+    name: `prefill-tp${tp}-f16`,
+    args: ["bench", "prefill", ...sizes.model, ...sizes.prefill, ...layout, "--json"],
+  };
 }
 
 /** The demo model with its real weights against one device. */

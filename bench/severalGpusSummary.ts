@@ -43,6 +43,8 @@ interface SpeedRow extends ScalingPoint {
 }
 
 const STEPS = "steps.jsonl";
+/** Sums that travel as something else than f32. */
+const WIRE_FLAG = "--collective-wire-dtype";
 
 /** Appends a step to the folder's. */
 export function addStep(folder: string, step: StepResult): void {
@@ -63,20 +65,22 @@ function isBench(result: unknown): result is BenchResult {
 }
 
 /** The figures of `bench decode` and `bench prefill`. */
-export function speedRows(result: BenchResult): SpeedRow[] {
+export function speedRows(result: BenchResult, args: readonly string[] = []): SpeedRow[] {
   const { benchmark, model, settings, ceilings } = result;
   const [tp, pp] = [Number(settings["tp"]), Number(settings["pp"])];
+  const wireAt = args.indexOf(WIRE_FLAG);
+  const wire = wireAt < 0 ? "" : `, ${args[wireAt + 1] ?? ""} sums`;
   return result.results.map((row) => {
     const batch = row["batch_size"] ?? null;
     const workload = batch === null ? `${row["prompt_len"] ?? "?"} tokens` : `batch ${batch}`;
     return {
       panel: `${benchmark}, ${workload}`,
-      line: pp > 1 ? "pp" : "tp",
+      line: `${pp > 1 ? "pp" : "tp"}${wire}`,
       numDevices: Number(settings["num_devices"]),
       tokPerS: Number(row["tok_per_s"]),
       boundTokPerS: Number(row["bound_tok_per_s"]),
       model: basename(model),
-      layout: pp > 1 ? `pp ${pp}` : `tp ${tp}`,
+      layout: `${pp > 1 ? `pp ${pp}` : `tp ${tp}`}${wire}`,
       collectiveMs: (row["collective_ms_per_step"] ?? null) as number | null,
       readGBps: Number(ceilings["read_gb_per_s"]),
       mapLatencyUs: Number(ceilings["map_latency_us"]),
@@ -143,7 +147,9 @@ function causeOf({ stderr = "", result }: StepResult): string {
 /** Writes summary.json, summary.md and scaling.svg; returns summary.md. */
 export function summarise(folder: string): string {
   const steps = readSteps(folder);
-  const rows = steps.flatMap(({ ok, result }) => (ok && isBench(result) ? speedRows(result) : []));
+  const rows = steps.flatMap(({ ok, args, result }) =>
+    ok && isBench(result) ? speedRows(result, args) : [],
+  );
   const sorted = rows.sort(
     (a, b) =>
       a.model.localeCompare(b.model) ||

@@ -1,11 +1,10 @@
 /** The two ways of a recorded all-reduce: partials summed by the next kernel, or on the host. */
 import { bytesOf } from "../common/dtype.ts";
-import { roundUp } from "../common/math.ts";
 import type { Tensor } from "../device/device.ts";
 import type { HostOpIo } from "../device/launch.ts";
 import type { Recorder } from "../device/recorder.ts";
-import { OFFSET_ALIGNMENT } from "../device/tensor.ts";
-import type { Reduction } from "./communicator.ts";
+import type { LiveRows, Reduction } from "./communicator.ts";
+import { allocParts, type DeviceWire, narrowed, type Parts, widened } from "./deviceWire.ts";
 import { bytesOfArray, floatsOf } from "./floats.ts";
 import type { HostCommunicator } from "./hostCommunicator.ts";
 import { decodeWire, wireBytes, type WireFormat } from "./wire.ts";
@@ -24,42 +23,63 @@ export interface DeviceSum {
 export function recordOneShot(
   host: HostCommunicator,
   rec: Recorder,
-  { label, shape: [rows, columns], produce }: DeviceSum,
+  { label, shape, produce }: DeviceSum,
+  wire: DeviceWire,
 ): Reduction {
   const { rank, worldSize } = host;
-  // each partial starts where a binding may
-  const strideBytes = roundUp(rows * columns * F32_BYTES, OFFSET_ALIGNMENT);
-  const strideElements = strideBytes / F32_BYTES;
-  const partials = rec.alloc(label, [worldSize, strideElements]);
-  const own = partials.view([rows, columns], rank * strideElements);
+  const [capacity, columns] = shape;
+  const rows: LiveRows = (live) => live.numTokens;
+  const arrived = allocParts(rec, label, [worldSize, capacity, columns], wire);
+  const strideBytes = arrived.strideElements * bytesOf(wire);
+  const sent = arrived.tensor.view(shape, rank * arrived.strideElements);
+  const partial = wire === "f32" ? sent : rec.alloc(`${label} partial`, shape);
+  produce(partial);
+  narrowed(rec, label, partial, wire, rows, sent);
+  rec.hostOp({
+    label: `allReduce ${label}`,
+    downloads: [sent],
+    uploads: [arrived.tensor],
+    run: async (io) => {
+      const put = (from: number, part: { bytes: Uint8Array; offset: number }): void => {
+        io.upload(arrived.tensor, part.bytes, from * strideBytes + part.offset);
+      };
+      await host.exchange(await io.download(0), put, { name: "allReduce", dtype: wire });
+    },
+  });
+  return widened(rec, label, arrived, shape, rows);
+}
+
+/** The same over a wire that the host makes. */
+export function recordOneShotOnHost(
+  host: HostCommunicator,
+  rec: Recorder,
+  { label, shape, produce }: DeviceSum,
+  wire: WireFormat,
+): Reduction {
+  const { rank, worldSize } = host;
+  const partials = allocParts(rec, label, [worldSize, ...shape], "f32");
+  const own = partials.tensor.view(shape, rank * partials.strideElements);
   produce(own);
-  const wire = host.wireFor(rows * columns * F32_BYTES);
   rec.hostOp({
     label: `allReduce ${label}`,
     downloads: [own],
-    uploads: [partials],
+    uploads: [partials.tensor],
     run: async (io) => {
-      const bytes = await io.download(0);
-      if (wire !== "f32") await exchangeRounded(host, io, partials, strideBytes, bytes, wire);
-      else {
-        await host.exchange(bytes, (from, part) => {
-          io.upload(partials, part.bytes, from * strideBytes + part.offset);
-        });
-      }
+      await exchangeRounded(host, io, partials, await io.download(0), wire);
     },
   });
-  return { tensor: partials, count: worldSize, strideElements };
+  return partials;
 }
 
-/** As above over a narrower wire; this rank too goes on with what the others get of its partial. */
+/** This rank too goes on with what the others get of its partial. */
 async function exchangeRounded(
   host: HostCommunicator,
   io: HostOpIo,
-  partials: Tensor,
-  strideBytes: number,
+  { tensor: partials, strideElements }: Parts,
   bytes: Uint8Array,
   wire: WireFormat,
 ): Promise<void> {
+  const strideBytes = strideElements * F32_BYTES;
   const x = floatsOf(bytes).slice(); // mapped memory is not ours to change
   const own = rounded(wire, x);
   io.upload(partials, bytesOfArray(x), host.rank * strideBytes);

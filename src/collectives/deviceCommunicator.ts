@@ -5,6 +5,7 @@
  */
 import { bytesOf } from "../common/dtype.ts";
 import { CollectiveError } from "../common/errors.ts";
+import { ceilDiv } from "../common/math.ts";
 import type { Device, Tensor } from "../device/device.ts";
 import { liveBytes } from "../device/liveCounts.ts";
 import type { Recorder } from "../device/recorder.ts";
@@ -16,12 +17,18 @@ import type {
   LiveRows,
   Reduction,
 } from "./communicator.ts";
-import { type DeviceSum, recordHostSum, recordOneShot } from "./deviceAllReduce.ts";
+import {
+  type DeviceSum,
+  recordHostSum,
+  recordOneShot,
+  recordOneShotOnHost,
+} from "./deviceAllReduce.ts";
 import {
   canSumOnDevice,
   recordScatterOnDevice,
   recordScatterOnHost,
 } from "./deviceReduceScatter.ts";
+import { type DeviceWire, isDeviceWire, narrowed, widened } from "./deviceWire.ts";
 import { type DeviceDict, downloadDict, uploadDict } from "./deviceTensorDict.ts";
 import { bytesOfArray } from "./floats.ts";
 import type { HostCommunicator } from "./hostCommunicator.ts";
@@ -55,34 +62,43 @@ export class DeviceCommunicator implements Communicator {
     }
     // By capacity, not by live rows: all ranks of a list then agree, and a list has one shape.
     const bytes = shape[0] * shape[1] * bytesOf("f32");
-    const isPlain = this.#host.wireFor(bytes) === "f32";
-    const memory = isPlain ? "device" : "host"; // narrower values are made on the host
-    const { algorithm } = this.#host.chooseAlgorithm("allReduce", bytes, memory);
+    const wire = this.#host.wireFor(bytes);
     const sum = { label, shape, produce };
-    if (algorithm === "oneShot") return recordOneShot(this.#host, rec, sum);
-    if (algorithm === "twoShot" && isPlain) return this.#recordTwoShot(rec, sum);
+    if (!isDeviceWire(wire, shape[1])) {
+      const { algorithm } = this.#host.chooseAlgorithm("allReduce", bytes, "host");
+      if (algorithm === "oneShot") return recordOneShotOnHost(this.#host, rec, sum, wire);
+      return recordHostSum(this.#host, rec, sum);
+    }
+    const { algorithm } = this.#host.chooseAlgorithm("allReduce", bytes, "device");
+    if (algorithm === "oneShot") return recordOneShot(this.#host, rec, sum, wire);
+    if (algorithm === "twoShot") return this.#recordTwoShot(rec, sum, wire);
     return recordHostSum(this.#host, rec, sum);
   }
 
   /** Each rank's device sums its rows of all partials; then every rank gets all rows. */
-  #recordTwoShot(rec: Recorder, { label, shape, produce }: DeviceSum): Reduction {
+  #recordTwoShot(rec: Recorder, { label, shape, produce }: DeviceSum, wire: DeviceWire): Reduction {
+    const { worldSize } = this;
     const rows: LiveRows = (live) => live.numTokens;
     const x = rec.alloc(`${label} partial`, shape);
     produce(x);
-    const record = canSumOnDevice({ x }) ? recordScatterOnDevice : recordScatterOnHost;
-    const chunk = record(this.#host, rec, { label, x, rows });
-    const tensor = this.allGather(rec, label, chunk, rows, shape[0]);
-    return { tensor, count: 1, strideElements: tensor.numElements };
+    const scatter = { label, x, rows };
+    const chunk = canSumOnDevice(scatter)
+      ? recordScatterOnDevice(this.#host, rec, scatter, wire)
+      : recordScatterOnHost(this.#host, rec, scatter);
+    const sent = narrowed(rec, label, chunk, wire, (live) => ceilDiv(rows(live), worldSize));
+    const tensor = this.allGather(rec, label, sent, rows, shape[0]);
+    const gathered = { tensor, count: 1, strideElements: tensor.numElements };
+    return widened(rec, label, gathered, shape, rows);
   }
 
   reduceScatter(rec: Recorder, label: string, x: Tensor, rows: LiveRows): Tensor {
     if (this.worldSize === 1) return x;
     const bytes = x.shape.reduce((size, each) => size * each, bytesOf("f32"));
     const { algorithm } = this.#host.chooseAlgorithm("reduceScatter", bytes, "device");
-    const isOnDevice = algorithm === "oneShot" && this.#host.wireFor(bytes) === "f32";
+    const wire = this.#host.wireFor(bytes);
     const scatter = { label, x, rows };
-    return isOnDevice && canSumOnDevice(scatter)
-      ? recordScatterOnDevice(this.#host, rec, scatter)
+    return algorithm === "oneShot" && canSumOnDevice(scatter) && wire !== "q8"
+      ? recordScatterOnDevice(this.#host, rec, scatter, wire)
       : recordScatterOnHost(this.#host, rec, scatter);
   }
 

@@ -1,17 +1,16 @@
 /** The two ways of a recorded reduce-scatter: summed on the device, in one step, or on the host. */
 import { bytesOf } from "../common/dtype.ts";
-import { ceilDiv, roundUp } from "../common/math.ts";
+import { ceilDiv } from "../common/math.ts";
 import type { Tensor } from "../device/device.ts";
 import { liveBytes } from "../device/liveCounts.ts";
 import type { Recorder } from "../device/recorder.ts";
-import { OFFSET_ALIGNMENT } from "../device/tensor.ts";
 import { sumPartials } from "../kernels/sumResidualNorm.ts";
 import type { LiveRows } from "./communicator.ts";
+import { allocParts, type DeviceWire, narrowed, widened } from "./deviceWire.ts";
 import { bytesOfArray, floatsOf } from "./floats.ts";
 import type { HostCommunicator } from "./hostCommunicator.ts";
 import { chunkRange } from "./schedules.ts";
 
-const F32_BYTES = bytesOf("f32");
 /** Elements that the kernel which sums takes at once. */
 const QUAD = 4;
 
@@ -30,16 +29,17 @@ export function canSumOnDevice({ x }: Pick<DeviceScatter, "x">): boolean {
 export function recordScatterOnDevice(
   host: HostCommunicator,
   rec: Recorder,
-  { label, x, rows }: DeviceScatter,
+  { label, x: partial, rows }: DeviceScatter,
+  wire: DeviceWire,
 ): Tensor {
   const { rank, worldSize } = host;
-  const [capacity = 0, columns = 1] = x.shape;
+  const [capacity = 0, columns = 1] = partial.shape;
   const chunkRows = ceilDiv(capacity, worldSize);
-  // each part starts where a binding may
-  const strideBytes = roundUp(chunkRows * columns * F32_BYTES, OFFSET_ALIGNMENT);
-  const strideElements = strideBytes / F32_BYTES;
-  const parts = rec.alloc(`${label} parts`, [worldSize, strideElements]);
-  const rowBytes = columns * F32_BYTES;
+  const x = narrowed(rec, label, partial, wire, rows);
+  const arrived = allocParts(rec, `${label} parts`, [worldSize, chunkRows, columns], wire);
+  const parts = arrived.tensor;
+  const strideBytes = arrived.strideElements * bytesOf(wire);
+  const rowBytes = columns * bytesOf(wire);
   rec.hostOp({
     label: `reduceScatter ${label}`,
     downloads: [x],
@@ -56,7 +56,7 @@ export function recordScatterOnDevice(
       const put = (from: number, part: Uint8Array, offset = 0): void => {
         if (part.length > 0) io.upload(parts, part, from * strideBytes + offset);
       };
-      const spec = { name: "reduceScatter", dtype: "f32", bytes: bytes.length } as const;
+      const spec = { name: "reduceScatter", dtype: wire, bytes: bytes.length } as const;
       await host.run(spec, async (operation) => {
         const moved = operation.peers.flatMap((peer) => [
           operation.recv(
@@ -74,8 +74,9 @@ export function recordScatterOnDevice(
     },
   });
   const out = rec.alloc(label, [chunkRows, columns]);
-  const partials = { tensor: parts, count: worldSize, strideElements };
-  sumPartials(rec, { partials, out, rows: (live) => ceilDiv(rows(live), worldSize) });
+  const chunk: LiveRows = (live) => ceilDiv(rows(live), worldSize);
+  const partials = widened(rec, `${label} parts`, arrived, [chunkRows, columns], chunk);
+  sumPartials(rec, { partials, out, rows: chunk });
   return out;
 }
 

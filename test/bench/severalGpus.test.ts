@@ -17,6 +17,7 @@ test("eight GPUs: every layout, a model that needs several, all numbers of ranks
     [
       ...["devices", "verify-setup-8", "verify-tp2", "verify-tp4", "large-pp8", "large-tp8"],
       ...["collectives-2", "collectives-4", "collectives-8"],
+      ...["prefill-tp2-f16", "prefill-tp4-f16", "prefill-tp8-f16"],
       ...["tp1-pp1", "tp2-pp1", "tp4-pp1", "tp8-pp1", "tp1-pp2", "tp1-pp4"].flatMap((layout) => [
         `decode-${layout}`,
         `prefill-${layout}`,
@@ -69,7 +70,11 @@ test("a step gives a row beside its bound; a failed one its last line, until it 
       expect(text).toContain("large-tp2: failed: error: no memory");
     }
     add("large-tp2", { ok: true, result });
-    expect(summarise(folder)).not.toContain("failed");
+    const narrow = ["bench", "decode", "--collective-wire-dtype", "f16", "--json"];
+    addStep(folder, { name: "narrow", args: narrow, seconds: 1, ok: true, result });
+    const text = summarise(folder);
+    expect(text).not.toContain("failed");
+    expect(text).toContain("| decode, batch 32 | shape | tp 2, f16 sums | 2 |");
     const svg = readFileSync(join(folder, "scaling.svg"), "utf8");
     expect(svg).toContain("4,000 (25 %)");
     expect(svg).not.toMatch(/NaN|Infinity/);

@@ -72,6 +72,35 @@ describe("options", () => {
     );
   });
 
+  test.each(
+    (["f32", "f16", "bf16"] as const).flatMap((wire) =>
+      [0, 1, 2, 7].map((n) => [wire, n] as const),
+    ),
+  )("twoShot over three ranks, %s, %i rows: some ranks may have none", async (wire, rows) => {
+    const hub = new LoopbackHub(MAX_RANKS);
+    const columns = 40;
+    const results = await Promise.all(
+      ranksOf(MAX_RANKS).map(async (rank) => {
+        const group = worldGroup(hub.transport(rank));
+        const host = new HostCommunicator(group, { wire, algorithm: "twoShot" });
+        const member = deviceMember(await deviceOf(rank), host);
+        return member.allReduce(randomFloats(rows * columns, rank), columns);
+      }),
+    );
+    const [sums, bounds] = sumOracle(MAX_RANKS, rows * columns, 0);
+    const slack = { f32: 0, f16: 0.5, bf16: 4 }[wire]; // values reach 256 in three terms
+    for (const result of results) {
+      expect(result).toHaveLength(rows * columns);
+      expect(bitsOf(result)).toEqual(bitsOf(results[0] ?? result));
+      expectSums(
+        result,
+        0,
+        sums,
+        bounds.map((bound) => bound + slack),
+      );
+    }
+  });
+
   test("a world of one records nothing", async () => {
     const device = await deviceOf(0);
     const comm = new DeviceCommunicator(

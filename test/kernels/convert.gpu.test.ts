@@ -2,8 +2,8 @@ import fc from "fast-check";
 import { expect } from "vitest";
 import { f32ToBf16, type WeightDType } from "../../src/common/dtype.ts";
 import type { Device } from "../../src/device/device.ts";
-import { liveRows } from "../../src/device/liveCounts.ts";
-import { convert } from "../../src/kernels/convert.ts";
+import { type LiveCounts, liveRows } from "../../src/device/liveCounts.ts";
+import { convert, convertRows } from "../../src/kernels/convert.ts";
 import { encodeWeights } from "../oracles/weights.ts";
 import { test } from "../support/gpu.ts";
 import { guarded } from "../support/guarded.ts";
@@ -91,4 +91,44 @@ test("convert names what does not fit", ({ device }) => {
   };
   expect(record("f32", "f16", 6)).toThrow("to: expected as many elements as from");
   expect(record("f16", "f16", 4)).toThrow("to: expected another dtype than f16");
+});
+
+test("live rows of several parts are converted where they lie, and nothing else", async ({
+  device,
+}) => {
+  const [columns, capacity, numParts] = [6, 5, 3];
+  const [fromStride, toStride] = [capacity * columns + 2, capacity * columns + 4];
+  for (const [from, to] of directions) {
+    for (const liveCount of [0, 1, 4]) {
+      const values = Float32Array.from({ length: numParts * fromStride }, (_, i) => i / 7 - 5);
+      const { bits } = encodeWeights(values, from);
+      const source = device.upload(bits, [numParts * fromStride], from);
+      const fill = new Float32Array(numParts * toStride).fill(-99);
+      const unwritten = encodeWeights(fill, to).bits;
+      const out = guarded(device, [numParts * toStride], to);
+      device.write(out.tensor, new Uint8Array(unwritten.buffer));
+      await device.run((rec) => {
+        const strides = { numParts, fromStride, toStride };
+        const rows = (live: LiveCounts): number => live.numTokens;
+        convertRows(rec, { from: source, to: out.tensor, columns, ...strides, rows });
+      }, liveRows(liveCount));
+      const whole = canonical(await convertOnGpu(device, bits, from, to), to);
+      const want = canonical(unwritten.buffer as ArrayBuffer, to);
+      for (let part = 0; part < numParts; part++) {
+        for (let i = 0; i < liveCount * columns; i++) {
+          want[part * toStride + i] = whole[part * fromStride + i] ?? Number.NaN;
+        }
+      }
+      expect(canonical(await out.read(), to)).toEqual(want);
+    }
+  }
+});
+
+test("rows of an odd number of columns are refused", ({ device }) => {
+  const [from, to] = [device.empty([2, 3]), device.empty([2, 3], "f16")];
+  const record = (): unknown =>
+    device.record((rec) => {
+      convertRows(rec, { from, to, columns: 3, rows: () => 2 });
+    });
+  expect(record).toThrow("columns, fromStride, toStride: expected even numbers, got 3, 0, 0");
 });
