@@ -1,6 +1,6 @@
 /** One rank's handle on a group, as models see it: collectives are recorded, and run at replay. */
 import type { Tensor } from "../device/device.ts";
-import type { LiveCounts } from "../device/liveCounts.ts";
+import type { LaunchCounts } from "../device/liveCounts.ts";
 import type { Recorder } from "../device/recorder.ts";
 
 /**
@@ -15,7 +15,7 @@ export interface Reduction {
 }
 
 /** Live rows of a recorded tensor in this step. */
-export type LiveRows = (live: LiveCounts) => number;
+export type LiveRows = (live: LaunchCounts) => number;
 
 export interface AllToAllTensors {
   readonly x: Tensor; // [capacity, columns]: rows sorted by the rank that they go to

@@ -3,17 +3,12 @@ import { planArena } from "./arena.ts";
 import { bindLaunch, type BoundLaunch, packParams } from "./boundLaunch.ts";
 import type { Device } from "./device.ts";
 import { destroySlot, HostOpRun, sharedSlot, type StagingSlot } from "./hostOpRun.ts";
-import type { HostOp, Launch, RecordedOp, WorkgroupCount } from "./launch.ts";
+import type { HostOp, RecordedOp } from "./launch.ts";
 import { LIVE_SIZE_BYTES, type LiveCounts, packLiveCounts } from "./liveCounts.ts";
+import { type CountedLaunch, type CountedSegment, ReplayPlan, type Segment } from "./replayPlan.ts";
 import type { OnSpan, ReplayWatch } from "./replayWatch.ts";
 import type { PassTimer } from "./spanTimer.ts";
 import { UploadQueue } from "./uploadBlocks.ts";
-
-/** Launches up to the next host operation; the last segment of a list may have none. */
-interface Segment {
-  readonly launches: readonly BoundLaunch[];
-  readonly hostOp: HostOpRun | undefined;
-}
 
 /** Host time of one replay, in milliseconds. */
 export interface ReplayTimes {
@@ -26,6 +21,7 @@ export interface ReplayTimes {
 export class CommandList {
   readonly #device: Device;
   readonly #segments: readonly Segment[];
+  readonly #plan: ReplayPlan;
   readonly #liveBuffer: GPUBuffer;
   readonly #liveGroup: GPUBindGroup;
   readonly #buffers: readonly GPUBuffer[];
@@ -59,6 +55,7 @@ export class CommandList {
     const hostOpRun = (op: HostOp): HostOpRun =>
       new HostOpRun(device, op, maxInFlight, this.#staging);
     this.#segments = splitSegments(ops, bound, hostOpRun);
+    this.#plan = new ReplayPlan(this.#segments);
     this.#buffers = [...arena, this.#liveBuffer, params];
   }
 
@@ -99,7 +96,7 @@ export class CommandList {
 
   async #replay(live: LiveCounts, timer: PassTimer | undefined, watch: ReplayWatch): Promise<void> {
     const { onSpan } = watch;
-    const segments = segmentsOf(this.#segments, live);
+    const segments = this.#plan.segments(live);
     for (const { hostOp } of segments) await hostOp?.nextSlot();
     this.#device.check();
     const detached = [this.detached];
@@ -181,70 +178,48 @@ export class CommandList {
   }
 
   #encode(
-    segment: Segment | undefined,
+    segment: CountedSegment | undefined,
     live: LiveCounts,
     timer: PassTimer | undefined,
     onSpan: OnSpan | undefined,
   ): GPUCommandBuffer | undefined {
     if (segment === undefined) return undefined;
     const start = performance.now();
-    const counted = segment.launches
-      .map((bound) => ({ bound, workgroups: countWorkgroups(bound.launch, live) }))
-      .filter(({ workgroups: [x, y, z] }) => x > 0 && y > 0 && z > 0);
+    const { launches } = segment;
     const hasCopies = segment.hostOp?.hasCopies(live) ?? false;
-    if (counted.length === 0 && !hasCopies) return undefined;
+    if (launches.length === 0 && !hasCopies) return undefined;
     const encoder = this.#device.gpu.createCommandEncoder();
-    if (timer === undefined || timer.spansPass === true) this.#encodePass(encoder, counted, timer);
-    else for (const one of counted) this.#encodePass(encoder, [one], timer);
+    if (timer === undefined || timer.spansPass === true) this.#encodePass(encoder, launches, timer);
+    else for (const one of launches) this.#encodePass(encoder, [one], timer);
     segment.hostOp?.encodeCopies(encoder, live);
     const commands = encoder.finish();
     this.times.encodeMs += performance.now() - start;
     onSpan?.("host", "encode", start);
-    this.times.numLaunches += counted.length;
-    this.#device.counters.launches += counted.length;
+    this.times.numLaunches += launches.length;
+    this.#device.counters.launches += launches.length;
     return commands;
   }
 
   #encodePass(
     encoder: GPUCommandEncoder,
-    counted: readonly { bound: BoundLaunch; workgroups: WorkgroupCount }[],
+    launches: readonly CountedLaunch[],
     timer?: PassTimer,
   ): void {
-    if (counted.length === 0) return;
-    const timestampWrites = timer?.next(counted[0]?.bound.launch.label ?? "");
+    if (launches.length === 0) return;
+    const timestampWrites = timer?.next(launches[0]?.label ?? "");
     const pass = encoder.beginComputePass(
       timestampWrites === undefined ? undefined : { timestampWrites },
     );
     pass.setBindGroup(1, this.#liveGroup);
     let current: GPUComputePipeline | undefined;
-    for (const { bound, workgroups } of counted) {
-      if (bound.pipeline !== current) pass.setPipeline(bound.pipeline);
-      current = bound.pipeline;
-      pass.setBindGroup(0, bound.bindGroup);
-      pass.dispatchWorkgroups(...workgroups);
+    for (const { pipeline, bindGroup, x, y, z } of launches) {
+      if (pipeline !== current) pass.setPipeline(pipeline);
+      current = pipeline;
+      pass.setBindGroup(0, bindGroup);
+      pass.dispatchWorkgroups(x, y, z);
     }
     pass.end();
   }
-}
-
-/** The segments of one replay: launches before a host operation that it does without join those after. */
-function segmentsOf(recorded: readonly Segment[], live: LiveCounts): readonly Segment[] {
-  const isLeftOut = ({ hostOp }: Segment): boolean => hostOp?.isNeeded(live) === false;
-  if (!recorded.some(isLeftOut)) return recorded;
-  const segments: Segment[] = [];
-  let launches: BoundLaunch[] = [];
-  for (const segment of recorded) {
-    launches = [...launches, ...segment.launches];
-    if (isLeftOut(segment)) continue;
-    segments.push({ launches, hostOp: segment.hostOp });
-    launches = [];
-  }
-  if (launches.length > 0) segments.push({ launches, hostOp: undefined });
-  return segments;
-}
-
-function countWorkgroups({ workgroups }: Launch, live: LiveCounts): WorkgroupCount {
-  return typeof workgroups === "function" ? workgroups(live) : workgroups;
 }
 
 function splitSegments(

@@ -1,7 +1,7 @@
 /** One recorded HostOp with its staging buffers, ready to run each step. */
 import type { Device } from "./device.ts";
 import type { HostOp, HostOpIo } from "./launch.ts";
-import type { LiveCounts } from "./liveCounts.ts";
+import type { LaunchCounts, LiveCounts } from "./liveCounts.ts";
 import type { OnSpan, ReplayTrack } from "./replayWatch.ts";
 import type { Staging } from "./staging.ts";
 import { BlockUploads, type PendingUploads } from "./uploadBlocks.ts";
@@ -55,7 +55,7 @@ export class HostOpRun {
   }
 
   /** Whether this replay runs it at all. */
-  isNeeded(live: LiveCounts): boolean {
+  isNeeded(live: LaunchCounts): boolean {
     return this.#op.isNeeded(live);
   }
 

@@ -1,5 +1,5 @@
 /** What a recording is made of: launches of kernels, copies, and host operations between segments. */
-import type { LiveCounts } from "./liveCounts.ts";
+import type { LaunchCounts, LiveCounts } from "./liveCounts.ts";
 import type { PipelineEntry } from "./pipelineCache.ts";
 import type { Tensor } from "./tensor.ts";
 
@@ -15,7 +15,7 @@ export interface Launch {
   readonly inputs: readonly Tensor[];
   readonly outputs: readonly Tensor[];
   /** Evaluated at replay; any zero skips the launch. */
-  readonly workgroups: WorkgroupCount | ((live: LiveCounts) => WorkgroupCount);
+  readonly workgroups: WorkgroupCount | ((live: LaunchCounts) => WorkgroupCount);
 }
 
 /** What a running HostOp may touch. Views lent by `download` die when `run` settles. */
@@ -40,7 +40,7 @@ export interface HostOp {
   /** Tensors that `run` uploads. */
   readonly uploads: readonly Tensor[];
   /** False in steps that do without it: nothing is copied or run, and launches around it share a submit. */
-  readonly isNeeded: (live: LiveCounts) => boolean;
+  readonly isNeeded: (live: LaunchCounts) => boolean;
   /** True where later commands need not wait for `run`; failures still surface. */
   readonly detached: boolean;
   readonly run: (io: HostOpIo) => Promise<void>;

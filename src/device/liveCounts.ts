@@ -27,6 +27,31 @@ export interface LiveCounts {
   readonly numLogprobRows: number;
 }
 
+/**
+ * The counts that workgroups of launches, and whether a host operation is needed, may depend on: those that stay
+ * the same from step to step of a decode.
+ */
+export type LaunchCounts = Omit<LiveCounts, "maxContextLength">;
+
+/** Whether two replays run the same launches with the same workgroups. */
+export function sameLaunchCounts(a: LaunchCounts, b: LaunchCounts): boolean {
+  return (
+    a.numTokens === b.numTokens &&
+    a.numSequences === b.numSequences &&
+    a.numDecodeTokens === b.numDecodeTokens &&
+    a.numPrefillTiles === b.numPrefillTiles &&
+    a.numSamples === b.numSamples &&
+    a.splitSize === b.splitSize &&
+    a.numSplits === b.numSplits &&
+    a.numPenalized === b.numPenalized &&
+    a.numFiltered === b.numFiltered &&
+    a.numWide === b.numWide &&
+    a.numBiased === b.numBiased &&
+    a.numMasked === b.numMasked &&
+    a.numLogprobRows === b.numLogprobRows
+  );
+}
+
 /** Bytes of `struct Live`: twelve u32. */
 export const LIVE_SIZE_BYTES = 48;
 

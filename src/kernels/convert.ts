@@ -3,7 +3,7 @@ import type { DType } from "../common/dtype.ts";
 import { ShapeError } from "../common/errors.ts";
 import { ceilDiv } from "../common/math.ts";
 import { type AdapterInfo, expectDType, type Tensor } from "../device/device.ts";
-import type { LiveCounts } from "../device/liveCounts.ts";
+import type { LaunchCounts } from "../device/liveCounts.ts";
 import { defineKernel, type Kernel, pack, spread, u32, workgroupSize } from "./kernel.ts";
 
 export interface ConvertArgs {
@@ -67,7 +67,7 @@ export interface ConvertRowsArgs {
   readonly fromStride?: number; // even, as toStride
   readonly toStride?: number;
   /** Live rows of each part; rows past them stay as they are. */
-  readonly rows: (live: LiveCounts) => number;
+  readonly rows: (live: LaunchCounts) => number;
 }
 
 /** Rounds to nearest, ties to even; one launch over the live rows of all parts. */

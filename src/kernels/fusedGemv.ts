@@ -6,7 +6,7 @@
 import type { WeightDType } from "../common/dtype.ts";
 import { ShapeError } from "../common/errors.ts";
 import type { Tensor } from "../device/device.ts";
-import type { LiveCounts } from "../device/liveCounts.ts";
+import type { LaunchCounts } from "../device/liveCounts.ts";
 import type { Recorder } from "../device/recorder.ts";
 import { defineKernel, f32, type Kernel, pack, u32 } from "./kernel.ts";
 import type { LinearArgs, WeightPart } from "./linear.ts";
@@ -94,7 +94,7 @@ const launchPart: Kernel<PartArgs> = defineKernel<PartArgs>({
       params: packParams(args),
       inputs: [x, part.tensor, bias ?? x, ...args.inputs],
       outputs: args.outputs,
-      workgroups: (live: LiveCounts) => {
+      workgroups: (live: LaunchCounts) => {
         const numLive = rows === "samples" ? live.numSamples : live.numTokens;
         return numLive < minRows || numLive > maxRows ? [0, 0, 0] : reach(numLive);
       },

@@ -2,7 +2,7 @@
 import { ShapeError } from "../common/errors.ts";
 import type { AdapterInfo, Tensor } from "../device/device.ts";
 import type { WorkgroupCount } from "../device/launch.ts";
-import type { LiveCounts } from "../device/liveCounts.ts";
+import type { LaunchCounts } from "../device/liveCounts.ts";
 import { OFFSET_ALIGNMENT } from "../device/tensor.ts";
 import type { Recorder } from "../device/recorder.ts";
 
@@ -36,7 +36,7 @@ export interface KernelLaunch {
   readonly params: Uint8Array;
   readonly inputs: readonly Tensor[];
   readonly outputs: readonly Tensor[];
-  readonly workgroups: WorkgroupCount | ((live: LiveCounts) => WorkgroupCount);
+  readonly workgroups: WorkgroupCount | ((live: LaunchCounts) => WorkgroupCount);
 }
 
 /** A kernel varies by its prelude, its overrides and its params, and by nothing else. */

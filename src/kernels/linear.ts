@@ -3,7 +3,7 @@ import type { WeightDType } from "../common/dtype.ts";
 import { ShapeError } from "../common/errors.ts";
 import { ceilDiv } from "../common/math.ts";
 import { type AdapterInfo, expectDType, expectShape, type Tensor } from "../device/device.ts";
-import type { LiveCounts } from "../device/liveCounts.ts";
+import type { LaunchCounts } from "../device/liveCounts.ts";
 import type { Recorder } from "../device/recorder.ts";
 import { defineKernel, type Kernel, type KernelLaunch, pack } from "./kernel.ts";
 import {
@@ -138,7 +138,7 @@ function describeLaunch(args: PartArgs, adapter: AdapterInfo): KernelLaunch {
     params: pack(...linearFields(args, out.shape[1] ?? 0)),
     inputs: [x, part.tensor, bias ?? x],
     outputs: [out],
-    workgroups: (live: LiveCounts) => {
+    workgroups: (live: LaunchCounts) => {
       const numLive = rows === "samples" ? live.numSamples : live.numTokens;
       return numLive < minRows || numLive > maxRows ? [0, 0, 0] : reach(numLive);
     },

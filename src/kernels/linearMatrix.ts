@@ -2,7 +2,7 @@
 import { ShapeError } from "../common/errors.ts";
 import { ceilDiv, roundUp } from "../common/math.ts";
 import type { AdapterInfo, Tensor } from "../device/device.ts";
-import type { LiveCounts } from "../device/liveCounts.ts";
+import type { LaunchCounts } from "../device/liveCounts.ts";
 import type { Recorder } from "../device/recorder.ts";
 import {
   defineKernel,
@@ -147,7 +147,7 @@ interface HalvesArgs extends LinearArgs {
   readonly range: RowRange;
 }
 
-function liveRows({ rows, range }: HalvesArgs, live: LiveCounts): number {
+function liveRows({ rows, range }: HalvesArgs, live: LaunchCounts): number {
   const count = rows === "samples" ? live.numSamples : live.numTokens;
   return count < range.minRows || count > range.maxRows ? 0 : count;
 }

@@ -5,7 +5,7 @@
 import { ShapeError } from "../common/errors.ts";
 import { ceilDiv } from "../common/math.ts";
 import { type AdapterInfo, expectDType, expectShape, type Tensor } from "../device/device.ts";
-import type { LiveCounts } from "../device/liveCounts.ts";
+import type { LaunchCounts } from "../device/liveCounts.ts";
 import { defineKernel, f32, type Field, type Kernel, pack, u32, workgroupSize } from "./kernel.ts";
 
 /** `count` tensors [capacity, hidden], `strideElements` apart in one. */
@@ -23,7 +23,7 @@ export interface AddPartialsArgs {
 export interface SumPartialsArgs {
   readonly partials: Partials;
   readonly out: Tensor; // [capacity, columns]; overwritten
-  readonly rows: (live: LiveCounts) => number;
+  readonly rows: (live: LaunchCounts) => number;
 }
 
 export interface SumResidualNormArgs {

@@ -4,7 +4,7 @@
  */
 import type { Range } from "../../models/weights/weightSource.ts";
 import { sizeOf } from "../../models/weights/weightSource.ts";
-import type { Communicator } from "../collectives/communicator.ts";
+import type { Communicator, LiveRows } from "../collectives/communicator.ts";
 import type { Device, Tensor } from "../device/device.ts";
 import type { LiveCounts } from "../device/liveCounts.ts";
 import type { Recorder } from "../device/recorder.ts";
@@ -163,7 +163,7 @@ export class Sampler {
     const isPicker = this.#tp.rank === PICKING_RANK;
     const listShape = [this.#tp.worldSize, maxSamples, CANDIDATE_WORDS];
     const lists = isPicker ? rec.alloc("gathered candidates", listShape, "u32") : undefined;
-    const rows = (live: LiveCounts): number => live.numSamples;
+    const rows: LiveRows = (live) => live.numSamples;
     this.#tp.gather(rec, "candidates", candidates, PICKING_RANK, rows, lists);
 
     const exchange = new FullRowExchange(this.#device, this.#tp, this.#vocabSize);

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { expect } from "vitest";
 import { f32ToBf16, type WeightDType } from "../../src/common/dtype.ts";
 import type { Device } from "../../src/device/device.ts";
-import { type LiveCounts, liveRows } from "../../src/device/liveCounts.ts";
+import { type LaunchCounts, liveRows } from "../../src/device/liveCounts.ts";
 import { convert, convertRows } from "../../src/kernels/convert.ts";
 import { encodeWeights } from "../oracles/weights.ts";
 import { test } from "../support/gpu.ts";
@@ -109,7 +109,7 @@ test("live rows of several parts are converted where they lie, and nothing else"
       device.write(out.tensor, new Uint8Array(unwritten.buffer));
       await device.run((rec) => {
         const strides = { numParts, fromStride, toStride };
-        const rows = (live: LiveCounts): number => live.numTokens;
+        const rows = (live: LaunchCounts): number => live.numTokens;
         convertRows(rec, { from: source, to: out.tensor, columns, ...strides, rows });
       }, liveRows(liveCount));
       const whole = canonical(await convertOnGpu(device, bits, from, to), to);

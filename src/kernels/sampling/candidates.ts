@@ -4,7 +4,7 @@
  */
 import { expectDType, expectShape, type Tensor } from "../../device/device.ts";
 import type { Recorder } from "../../device/recorder.ts";
-import type { LiveCounts } from "../../device/liveCounts.ts";
+import type { LaunchCounts } from "../../device/liveCounts.ts";
 import { defineKernel, type Kernel, type KernelLaunch, pack, u32 } from "../kernel.ts";
 import { CANDIDATE_WORDS } from "./candidateLayout.ts";
 import { SAMPLING_ROW_WORDS } from "./samplingRow.ts";
@@ -49,19 +49,19 @@ export const mergeSources = [
 ] as const;
 
 /** Workgroups of kernels for filtered rows; the grid holds all samples, and others return at once. */
-export function numFilteredRows(live: LiveCounts): number {
+export function numFilteredRows(live: LaunchCounts): number {
   return live.numFiltered > 0 ? live.numSamples : 0;
 }
 
 /** Workgroups of kernels for greedy and unfiltered rows. */
-export function numUnfilteredRows(live: LiveCounts): number {
+export function numUnfilteredRows(live: LaunchCounts): number {
   return live.numFiltered < live.numSamples ? live.numSamples : 0;
 }
 
 function listsLaunch(
   { logits, firstTokenId, samplingRows, lists }: CandidateListsArgs,
   lanes: number,
-  numRows: (live: LiveCounts) => number,
+  numRows: (live: LaunchCounts) => number,
 ): KernelLaunch {
   const [maxSamples = 0, numVocab = 0] = logits.shape;
   const { chunk, numChunks } = chunksOf(numVocab);

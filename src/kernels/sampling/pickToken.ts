@@ -2,7 +2,7 @@
  * pick_filtered.wgsl and sample_full.wgsl. */
 import { expectDType, expectShape, type Tensor } from "../../device/device.ts";
 import type { Recorder } from "../../device/recorder.ts";
-import type { LiveCounts } from "../../device/liveCounts.ts";
+import type { LaunchCounts } from "../../device/liveCounts.ts";
 import { defineKernel, type Kernel, type KernelLaunch, pack, u32 } from "../kernel.ts";
 import {
   candidateLists,
@@ -32,7 +32,7 @@ export interface PickTokenArgs {
 function pickLaunch(
   { lists, samplingRows, sampledIds, lastToken, fullRows }: PickTokenArgs,
   lanes: number,
-  numRows: (live: LiveCounts) => number,
+  numRows: (live: LaunchCounts) => number,
 ): KernelLaunch {
   const [numLists = 0, maxSamples = 0] = lists.shape;
   expectShape("lists", lists, [numLists, maxSamples, CANDIDATE_WORDS]);
