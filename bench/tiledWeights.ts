@@ -2,10 +2,11 @@
  * Would weights stored as tiles of 16 x 16 f16 serve one token, a batch and a prompt? Times kernels over such
  * weights (bench/shaders/) beside those that models use, each checked against them first.
  *
- *   node bench/tiledWeights.ts [--rows 4096 --columns 4096] [--only gemv|few|gemm] [--repeats 5]
+ *   node bench/tiledWeights.ts [--rows 4096 --columns 4096] [--only gemv|few|gemm] [--repeats 5] [--copies 1]
  *
  * By default the layers of Llama-3.1-8B. A line a variant, the last one JSON. On adapters without f16
- * matrices only the GEMV runs.
+ * matrices only the GEMV runs. `--copies 1` reads the same weight each time: from the cache, where that
+ * holds it; what a layer would take whose weight had been fetched ahead.
  */
 import { parseArgs } from "node:util";
 import type { Device, Tensor } from "../src/device/device.ts";
@@ -22,6 +23,7 @@ const { values } = parseArgs({
     columns: { type: "string" },
     only: { type: "string" },
     repeats: { type: "string", default: "5" },
+    copies: { type: "string" },
   },
 });
 
@@ -99,7 +101,8 @@ async function measure(
   const [rows, columns] = shape;
   const memory = new CaseMemory(device);
   const bytes = 2 * rows * columns;
-  const numCopies = device.info.isSoftware ? 1 : Math.max(2, Math.ceil(COLD_BYTES / bytes));
+  const coldCopies = device.info.isSoftware ? 1 : Math.max(2, Math.ceil(COLD_BYTES / bytes));
+  const numCopies = values.copies === undefined ? coldCopies : Number(values.copies);
   const lines: Line[] = [];
   try {
     const copies: Weights[] = [];
