@@ -4,18 +4,18 @@ import type { Device, Tensor } from "../src/device/device.ts";
 import type { Recorder } from "../src/device/recorder.ts";
 import { defineKernel, type Kernel, pack, spread, u32 } from "../src/kernels/kernel.ts";
 import { linear, type LinearWeight } from "../src/kernels/linear.ts";
-import { halvesRows, hasMatrixKernel, linearSplit, splitsOf } from "../src/kernels/linearMatrix.ts";
+import {
+  halvesRows,
+  hasMatrixKernel,
+  linearSplit,
+  MATRIX_PRELUDE,
+  splitsOf,
+} from "../src/kernels/linearMatrix.ts";
 import type { CaseMemory } from "../src/runtime/bench/kernelCase.ts";
 
 const TILE = 16;
 const FOLDER = "../bench/shaders";
 const WG_SIZE = 256;
-const MATRICES = [
-  "enable f16;",
-  "enable subgroups;",
-  "enable chromium_experimental_subgroup_matrix;",
-  "diagnostic(off, chromium.subgroup_matrix_uniformity);",
-].join("\n");
 
 /** One kernel at one shape. */
 export interface Case {
@@ -93,7 +93,7 @@ export const fewTiles: Kernel<FewArgs> = defineKernel<FewArgs>({
   name: "few_tiles",
   sources: [`${FOLDER}/few_tiles.wgsl`],
   prelude: ({ subgroups, rowTiles, slice, splits }) =>
-    `${MATRICES}
+    `${MATRIX_PRELUDE}
 const SUBGROUPS = ${subgroups}u;
 const ROW_TILES = ${rowTiles}u;
 const SLICE = ${slice}u;
@@ -112,7 +112,7 @@ export interface GemmArgs extends TiledArgs {
 export const gemmTiles: Kernel<GemmArgs> = defineKernel<GemmArgs>({
   name: "gemm_tiles",
   sources: [`${FOLDER}/gemm_tiles.wgsl`],
-  prelude: ({ isAhead }) => `${MATRICES}\nconst IS_AHEAD = ${isAhead};`,
+  prelude: ({ isAhead }) => `${MATRIX_PRELUDE}\nconst IS_AHEAD = ${isAhead};`,
   launch: (args) => {
     const [tokens = 0] = args.x.shape;
     const [rows = 0] = args.weight.shape;

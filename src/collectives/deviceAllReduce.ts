@@ -4,7 +4,7 @@ import type { Tensor } from "../device/device.ts";
 import type { HostOpIo } from "../device/launch.ts";
 import type { Recorder } from "../device/recorder.ts";
 import type { LiveRows, Reduction } from "./communicator.ts";
-import { allocParts, type DeviceWire, narrowed, type Parts, widened } from "./deviceWire.ts";
+import { allocParts, type DeviceWire, narrowed, widened } from "./deviceWire.ts";
 import { bytesOfArray, floatsOf } from "./floats.ts";
 import type { HostCommunicator } from "./hostCommunicator.ts";
 import { decodeWire, wireBytes, type WireFormat } from "./wire.ts";
@@ -75,7 +75,7 @@ export function recordOneShotOnHost(
 async function exchangeRounded(
   host: HostCommunicator,
   io: HostOpIo,
-  { tensor: partials, strideElements }: Parts,
+  { tensor: partials, strideElements }: Reduction,
   bytes: Uint8Array,
   wire: WireFormat,
 ): Promise<void> {

@@ -8,7 +8,7 @@ import type { Tensor } from "../device/device.ts";
 import type { Recorder } from "../device/recorder.ts";
 import { OFFSET_ALIGNMENT } from "../device/tensor.ts";
 import { convertRows } from "../kernels/convert.ts";
-import type { LiveRows } from "./communicator.ts";
+import type { LiveRows, Reduction } from "./communicator.ts";
 import type { WireFormat } from "./wire.ts";
 
 /** What devices make themselves; q8 is made on the host. */
@@ -19,20 +19,13 @@ export function isDeviceWire(wire: WireFormat, columns: number): wire is DeviceW
   return wire === "f32" || (wire !== "q8" && columns % 2 === 0);
 }
 
-/** Parts of [rows, columns], one a rank, each where a binding may start. */
-export interface Parts {
-  readonly tensor: Tensor;
-  readonly count: number;
-  readonly strideElements: number;
-}
-
-/** Room for the parts of all ranks. */
+/** Room for the parts of all ranks, [rows, columns] each, in the wire's dtype; each starts where a binding may. */
 export function allocParts(
   rec: Recorder,
   label: string,
   [count, rows, columns]: readonly [count: number, rows: number, columns: number],
   dtype: DeviceWire,
-): Parts {
+): Reduction {
   const elementBytes = bytesOf(dtype);
   const strideBytes = roundUp(rows * columns * elementBytes, OFFSET_ALIGNMENT);
   const strideElements = strideBytes / elementBytes;
@@ -59,10 +52,10 @@ export function narrowed(
 export function widened(
   rec: Recorder,
   label: string,
-  parts: Parts,
+  parts: Reduction,
   [maxRows, columns]: readonly [rows: number, columns: number],
   rows: LiveRows,
-): Parts {
+): Reduction {
   const { tensor, count, strideElements: fromStride } = parts;
   if (tensor.dtype === "f32") return parts;
   const wide = allocParts(rec, label, [count, maxRows, columns], "f32");

@@ -11,6 +11,7 @@ import {
 } from "./attentionArgs.ts";
 import { choosePrefillVariant, type PrefillVariant, TILE_Q } from "./attentionVariant.ts";
 import { defineKernel, type Kernel } from "./kernel.ts";
+import { MATRIX_PRELUDE } from "./linearMatrix.ts";
 
 export const attentionPrefill: Kernel<AttentionArgs> = defineKernel({
   name: "attention_prefill",
@@ -72,7 +73,7 @@ function prefillPrelude(args: AttentionArgs, variant: PrefillVariant): string {
         LANES: variant.lanes,
       });
     case "matrix":
-      return `${MATRIX_PRELUDE}\n${constants({
+      return `${PRELUDE}\n${constants({
         ...shape,
         HEAD_DIM: args.headDim,
         SUBGROUPS: variant.subgroups,
@@ -80,11 +81,5 @@ function prefillPrelude(args: AttentionArgs, variant: PrefillVariant): string {
   }
 }
 
-/** Dawn's analysis does not know that `subgroup_id` is the same on all lanes of a subgroup. */
-const MATRIX_PRELUDE = [
-  "enable f16;",
-  "enable subgroups;",
-  "enable chromium_experimental_subgroup_matrix;",
-  "diagnostic(off, chromium.subgroup_matrix_uniformity);",
-  "diagnostic(off, subgroup_uniformity);",
-].join("\n");
+/** The scores' reductions are subgroup operations, too. */
+const PRELUDE = `${MATRIX_PRELUDE}\ndiagnostic(off, subgroup_uniformity);`;

@@ -185,7 +185,7 @@ function isDirect({ out, bias, activation, part }: PartArgs): boolean {
 const matrixPart: Kernel<PartArgs> = defineKernel({
   name: "linear_matrix",
   sources: (args) => [...sharedSources(args), "linear_matrix.wgsl"],
-  prelude: () => PRELUDE,
+  prelude: () => MATRIX_PRELUDE,
   overrides: (args) => ({ DIRECT: Number(isDirect(args)) }),
   launch: (args) => {
     const [numRows = 0] = args.part.tensor.shape;
@@ -223,7 +223,7 @@ function bindings(args: PartArgs): Omit<KernelLaunch, "workgroups"> {
 const fewPart: Kernel<PartArgs> = defineKernel({
   name: "linear_matrix_few",
   sources: (args) => [...sharedSources(args), "linear_matrix_few.wgsl"],
-  prelude: () => PRELUDE,
+  prelude: () => MATRIX_PRELUDE,
   launch: (args, adapter) => {
     const [numRows = 0] = args.part.tensor.shape; // with swiglu 16 gate rows and their ups each
     const [x, y] = spread(ceilDiv(numRows, FEW_TILE), adapter);
@@ -244,7 +244,7 @@ const widePart: Kernel<PartArgs> = defineKernel({
   name: "linear_matrix_wide",
   sources: (args) => [...sharedSources(args), "linear_matrix_wide.wgsl"],
   prelude: ({ splits, out }) =>
-    `${PRELUDE}
+    `${MATRIX_PRELUDE}
 const SPLITS = ${splits}u;
 const SPLIT_ROWS = ${(out.shape[0] ?? 0) / splits}u;`,
   launch: (args, adapter) => {
@@ -258,7 +258,7 @@ const SPLIT_ROWS = ${(out.shape[0] ?? 0) / splits}u;`,
 });
 
 /** Dawn's analysis does not know that `subgroup_id` is the same on all lanes of a subgroup. */
-const PRELUDE = [
+export const MATRIX_PRELUDE = [
   "enable f16;",
   "enable subgroups;",
   "enable chromium_experimental_subgroup_matrix;",

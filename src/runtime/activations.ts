@@ -13,6 +13,12 @@ const PARTIAL_WORDS = 4;
 /** Splits of decode attention that get scratch, on average over the batch. */
 const SPLITS = 8;
 
+/** Rows of f32 that an all-reduce keeps of each token: the partials; with a narrower wire its own and what travels. */
+function sumRows({ tpSize, collectives }: RunSpec): number {
+  const isNarrow = tpSize > 1 && collectives.wire !== "f32";
+  return tpSize + (isNarrow ? 1 + tpSize / 2 : 0);
+}
+
 /** Bytes of one rank, whose lists hold `tokenClasses` tokens. */
 export function estimateActivations(
   config: ModelConfig,
@@ -27,7 +33,7 @@ export function estimateActivations(
   const numVocab = isLast ? sizeOf(vocabShard(config, run.tpSize, tpRank)) : 0;
   const { headDim, hiddenSize } = config;
   const attention = (4 * sizeOf(heads) + 2 * sizeOf(kvHeads)) * headDim;
-  const tokenWords = (3 + run.tpSize) * hiddenSize + attention + 2 * paddedSize;
+  const tokenWords = (3 + sumRows(run)) * hiddenSize + attention + 2 * paddedSize;
   const perList = tokenClasses.map((capacity) => {
     const samples = Math.min(capacity, run.maxNumSeqs);
     const partials = samples * SPLITS * sizeOf(heads) * (headDim + PARTIAL_WORDS);
