@@ -17,6 +17,8 @@ export class SpanTimer implements PassTimer {
   readonly #queries: GPUQuerySet;
   readonly #resolved: GPUBuffer;
   readonly #staging: Staging;
+  /** Passes so far; `readUs` tells of the last. */
+  numPasses = 0;
 
   /** The device must have timestamps. */
   constructor({ gpu }: Device) {
@@ -31,6 +33,7 @@ export class SpanTimer implements PassTimer {
   }
 
   next(): GPUComputePassTimestampWrites {
+    this.numPasses += 1;
     return { querySet: this.#queries, beginningOfPassWriteIndex: 0, endOfPassWriteIndex: 1 };
   }
 

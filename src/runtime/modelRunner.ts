@@ -7,7 +7,7 @@ import type { CommandList } from "../device/commandList.ts";
 import type { Device } from "../device/device.ts";
 import type { TapSink } from "../device/recorder.ts";
 import type { ReplayWatch } from "../device/replayWatch.ts";
-import type { PassTimer } from "../device/spanTimer.ts";
+import { type PassTimer, SpanTimer } from "../device/spanTimer.ts";
 import type { LaunchTime } from "../device/timestamps.ts";
 import { BatchLane, type LaneParts, MAX_SPLITS, tokenClassesOf } from "./batchLane.ts";
 import type { ProfiledStep } from "./executor/rankHandle.ts";
@@ -146,13 +146,30 @@ export class ModelRunner {
    * timestamps.
    */
   async profileStep(step: ProfiledStep): Promise<readonly LaunchTime[]> {
+    if (!this.#device.info.hasTimestamps) {
+      await this.#runProfiled(step);
+      return [];
+    }
+    if (step.isWhole !== true) {
+      const timer = this.#device.timer();
+      await this.#runProfiled(step, timer);
+      return await timer.read();
+    }
+    const span = new SpanTimer(this.#device);
+    try {
+      await this.#runProfiled(step, span);
+      return span.numPasses === 1 ? [{ label: "step", timeUs: await span.readUs() }] : [];
+    } finally {
+      span.destroy();
+    }
+  }
+
+  async #runProfiled(step: ProfiledStep, timer?: PassTimer): Promise<void> {
     const plan = profiledPlan(step, this.#numBlocks, this.#spec.run.blockSize);
-    const timer = this.#device.info.hasTimestamps ? this.#device.timer() : undefined;
     const output = this.#tokens.expect(plan);
     const lane = this.#laneAt(0);
     await lane.inTurn(() => this.#replay({ plan, lane, timer }));
     await output;
-    return (await timer?.read()) ?? [];
   }
 
   /**

@@ -1,7 +1,7 @@
 /** Decode speed: tokens after the first, beside what reading the weights and the KV cache allows. */
 import { median } from "../../common/math.ts";
 import type { EngineArgs, LoadEvents } from "../engineArgs.ts";
-import { profileStep } from "../profileStep.ts";
+import { profileStep, timeStep } from "../profileStep.ts";
 import type { RankStats, RunStats } from "../stats.ts";
 import { type BatchWorkload, type BatchWorkloads, benchBatches } from "./batches.ts";
 import { decodeFlops, decodePositions, kvBytesPerPosition } from "./bounds.ts";
@@ -28,6 +28,7 @@ const COLUMNS = [
   { key: "mbu_percent", title: "MBU %" },
   { key: "mfu_percent", title: "MFU %" },
   { key: "tpot_ms", title: "TPOT ms" },
+  { key: "gpu_ms", title: "GPU ms" },
   { key: "ttft_ms", title: "TTFT ms" },
   { key: "launches_per_step", title: "launches" },
   { key: "cpu_us_per_launch", title: "CPU µs each" },
@@ -53,12 +54,11 @@ async function measure(
     const run = await runOnce(session, workload);
     if (repeat >= 0) runs.push(run);
   }
-  const kernels = await profileStep(session.model.executor, {
-    phase: "decode",
-    length: workload.promptLength,
-    batchSize: workload.batchSize,
-  });
-  return { row: summarise(session, workload, runs), kernels };
+  const { promptLength: length, batchSize } = workload;
+  const step = { phase: "decode", length, batchSize } as const;
+  const gpuMs = await timeStep(session.model.executor, step);
+  const kernels = await profileStep(session.model.executor, step);
+  return { row: { ...summarise(session, workload, runs), gpu_ms: gpuMs }, kernels };
 }
 
 async function runOnce({ model, prompts }: BenchSession, workload: BatchWorkload): Promise<Run> {

@@ -1,6 +1,6 @@
 /** Prefill speed: prompt tokens a second up to the first token, beside what arithmetic and reads allow. */
 import type { EngineArgs, LoadEvents } from "../engineArgs.ts";
-import { profileStep } from "../profileStep.ts";
+import { profileStep, timeStep } from "../profileStep.ts";
 import { prefillFlops } from "./bounds.ts";
 import { greedy } from "./prompts.ts";
 import type { BenchReport, Fields } from "./report.ts";
@@ -62,11 +62,12 @@ async function measure(
     if (repeat >= 0) times.push(timings.ttftMs ?? Number.NaN);
   }
   const length = Math.min(promptLength, maxNumBatchedTokens);
-  const kernels = await profileStep(executor, { phase: "prefill", length, batchSize: 1 });
+  const step = { phase: "prefill", length, batchSize: 1 } as const;
+  const gpuMs = await timeStep(executor, step);
+  const kernels = await profileStep(executor, step);
   const numSteps = Math.ceil(promptLength / maxNumBatchedTokens);
-  const gpuMs = kernels.reduce((sum, { timeUs }) => sum + timeUs, 0) / 1000;
   const row = await summarise(session, promptLength, times, numSteps);
-  return { row: { ...row, gpu_ms: kernels.length === 0 ? null : gpuMs }, kernels };
+  return { row: { ...row, gpu_ms: gpuMs }, kernels };
 }
 
 async function summarise(

@@ -17,6 +17,8 @@ export interface ProfiledStep {
   readonly phase: "decode" | "prefill";
   readonly length: number;
   readonly batchSize: number;
+  /** Time the step as a whole, its launches in a row as they run, instead of each launch by itself. */
+  readonly isWhole?: boolean;
 }
 
 export interface RankHandle {
@@ -31,7 +33,10 @@ export interface RankHandle {
   execute(plan: StepPlan): Promise<StepOutput | null>;
   /** Taps of a prompt whose name passes `only` (a prefix match on any entry; all when empty). */
   forwardTaps(tokenIds: readonly number[], only: readonly string[]): Promise<readonly TapRecord[]>;
-  /** GPU time of the launches of one step; empty without timestamps. All ranks take part. */
+  /**
+   * GPU time of the launches of one step, or of all in a row; empty without timestamps, or where a step
+   * to time as a whole waits for the host. All ranks take part.
+   */
   profileStep(step: ProfiledStep): Promise<readonly LaunchTime[]>;
   stats(): Promise<RankStats>;
   resetStats(): Promise<void>;
