@@ -5,24 +5,34 @@
 //
 // Shapes    x: [tokens, in] f32   w: [rows, in] f32|f16|bf16   y: [tokens, out_stride] f32
 // Dispatch  (x + y * num_groups.x: WG_SIZE / LANES_PER_GROUP lane groups; z: TOKENS tokens). A
-//           lane group, one lane or the workgroup, sums four rows: four outputs, or with swiglu two
+//           lane group, one lane or the workgroup, sums four rows: four outputs, or with swiglu two.
+//           Workgroups take turns in STREAMS stretches of the weight: over one stretch alone, all that
+//           start while a page's address is being looked up wait for it
 // Accuracy  f32 sums; rtol and atol 1e-5 against test/oracles/linear.ts
 // Includes  lib/live.wgsl, lib/linear_common.wgsl, lib/weights_*.wgsl, lib/place*.wgsl,
 //           lib/x_*.wgsl, lib/tokens_*.wgsl, lib/row_sum_*.wgsl; lib/linear_io.wgsl or lib/fused_params.wgsl
 //           and lib/fused_*.wgsl; lib/input_*.wgsl, lib/rows_*.wgsl
 override WG_SIZE: u32 = 64;
+override STREAMS: u32 = 1;
 
 // One sum a token for each of the four rows. Named, not an array: SwiftShader keeps arrays in
 // memory, and an access with a varying index costs it as much as a load from a buffer.
 struct Sums { r0: Acc, r1: Acc, r2: Acc, r3: Acc }
+
+// Which workgroup's rows this one takes: the n-th of a stretch, where the stretches take turns.
+fn turn_of(place: Place) -> u32 {
+  let id = place.group.x + place.group.y * place.num_groups.x;
+  if (STREAMS == 1u) { return id; }
+  let length = place.num_groups.x * place.num_groups.y / STREAMS;
+  return select(id, id % STREAMS * length + id / STREAMS, id < length * STREAMS);
+}
 
 @compute @workgroup_size(WG_SIZE)
 fn main(place: Place) {
   let num_tokens = live_rows();
   let first_token = place.group.z * TOKENS;
   let lane = lane_of_group(place);
-  let lane_group = (place.group.x + place.group.y * place.num_groups.x)
-    * (WG_SIZE / LANES_PER_GROUP) + place.lane / LANES_PER_GROUP;
+  let lane_group = turn_of(place) * (WG_SIZE / LANES_PER_GROUP) + place.lane / LANES_PER_GROUP;
   write_residual(first_token, num_tokens, place);
 
   let start = rows_of(lane_group) * params.num_chunks;

@@ -6,37 +6,103 @@
 // Dispatch  (ceil(tokens / 128), ceil(rows / 128)): tokens vary fastest, so that the workgroups
 //           that run together share their rows of w in the L2 cache
 // Tile      128 tokens x 128 rows x 64 of k in 36 KiB of workgroup memory, rows 8 halves apart from
-//           a power of two against bank conflicts; 16 subgroups of 32 lanes, 32 x 32 each. The next
-//           tile is on its way to registers while this one is multiplied
+//           a power of two against bank conflicts; four subgroups of 32 lanes, 64 x 64 each, which read
+//           half as much of it as 32 x 32 would. The next tile is on its way to registers while this one is
+//           multiplied. Sums are named, not in arrays, which drivers keep in memory; the loop over k
+//           stays a loop: unrolled by hand it was a third slower
 // Accuracy  f16 products (weights of other dtypes are rounded to f16), f32 sums; see
 //           test/kernels/linearMatrix.gpu.test.ts
 // Includes  lib/live.wgsl, lib/silu.wgsl, lib/linear_io.wgsl, lib/linear_common.wgsl,
 //           lib/linear_store.wgsl, lib/linear_out_*.wgsl, lib/linear_tile.wgsl, lib/halves_*.wgsl
 // Needs     subgroups of 32; matrices of f16, 16 x 16 x 16, with f32 results
-override DIRECT: bool; // whole tiles and no epilogue: results go straight to y
+override DIRECT: bool;  // whole tiles and no epilogue: results go straight to y
+override WHOLE_K: bool; // k is whole tiles
+
+alias Left = subgroup_matrix_left<f16, 16, 16>;
+alias Right = subgroup_matrix_right<f16, 16, 16>;
+alias Sums = subgroup_matrix_result<f32, 16, 16>;
 
 const TILE = 128u;
 const CHUNKS = 8u;   // chunks of 8 halves in a tile's row: 64 of k
 const STRIDE = 9u;   // of a row in workgroup memory, in chunks
-const LANES = 512u;
+const LANES = 128u;
 const HALF_TILE = 64u;
+const LANE_ROWS = LANES / CHUNKS; // rows of a tile that the lanes load at once
+
+const SUM_STRIDE = 33u; // of a token's sums, in vec4, against bank conflicts
 
 // x tile, then w tile; afterwards half a tile of sums
 var<workgroup> tiles: array<vec4u, 2 * TILE * STRIDE>;
 const W_TILE = TILE * STRIDE;
 
-// Loads never branch: past the end of k they repeat the last chunk, which store_chunk makes zero.
-fn load_x(row: u32, chunk: u32) -> vec4u {
-  // finite halves are no NaN as f32
-  return bitcast<vec4u>(x[row * params.num_chunks + min(chunk, params.num_chunks - 1u)]);
+struct Eight { a: vec4u, b: vec4u, c: vec4u, d: vec4u, e: vec4u, f: vec4u, g: vec4u, h: vec4u }
+struct EightRaw { a: Raw, b: Raw, c: Raw, d: Raw, e: Raw, f: Raw, g: Raw, h: Raw }
+
+// Loads never branch: past the end of k they repeat the last chunk, which store_chunk makes zero, or the
+// last tile, which nothing multiplies.
+fn chunk_of(k: u32, lane: u32) -> u32 {
+  if (WHOLE_K) { return min(k, params.num_chunks - CHUNKS) + lane % CHUNKS; }
+  return min(k + lane % CHUNKS, params.num_chunks - 1u);
 }
 
-fn load_w(row: u32, chunk: u32) -> Raw {
-  return load_raw(row * params.num_chunks + min(chunk, params.num_chunks - 1u));
+fn load_chunk(at: u32) -> vec4u { return bitcast<vec4u>(x[at]); } // finite halves are no NaN as f32
+
+fn load_x(row: u32, chunk: u32) -> Eight {
+  let at = row * params.num_chunks + chunk;
+  let step = LANE_ROWS * params.num_chunks;
+  return Eight(
+    load_chunk(at), load_chunk(at + step), load_chunk(at + 2u * step), load_chunk(at + 3u * step),
+    load_chunk(at + 4u * step), load_chunk(at + 5u * step), load_chunk(at + 6u * step), load_chunk(at + 7u * step),
+  );
 }
 
-fn store_chunk(at: u32, halves: vec4u, chunk: u32) {
-  tiles[at] = select(vec4u(), halves, chunk < params.num_chunks);
+fn load_w(low: vec4u, high: vec4u, chunk: u32) -> EightRaw {
+  let lo = low + chunk;
+  let hi = high + chunk;
+  return EightRaw(
+    load_raw(lo.x), load_raw(lo.y), load_raw(lo.z), load_raw(lo.w),
+    load_raw(hi.x), load_raw(hi.y), load_raw(hi.z), load_raw(hi.w),
+  );
+}
+
+fn store_chunk(at: u32, halves: vec4u, is_inside: bool) {
+  tiles[at] = select(vec4u(), halves, WHOLE_K || is_inside);
+}
+
+fn store_x(at: u32, x8: Eight, is_inside: bool) {
+  store_chunk(at, x8.a, is_inside);
+  store_chunk(at + LANE_ROWS * STRIDE, x8.b, is_inside);
+  store_chunk(at + 2u * LANE_ROWS * STRIDE, x8.c, is_inside);
+  store_chunk(at + 3u * LANE_ROWS * STRIDE, x8.d, is_inside);
+  store_chunk(at + 4u * LANE_ROWS * STRIDE, x8.e, is_inside);
+  store_chunk(at + 5u * LANE_ROWS * STRIDE, x8.f, is_inside);
+  store_chunk(at + 6u * LANE_ROWS * STRIDE, x8.g, is_inside);
+  store_chunk(at + 7u * LANE_ROWS * STRIDE, x8.h, is_inside);
+}
+
+fn store_w(at: u32, w8: EightRaw, is_inside: bool) {
+  store_x(at, Eight(
+    halves_of(w8.a), halves_of(w8.b), halves_of(w8.c), halves_of(w8.d),
+    halves_of(w8.e), halves_of(w8.f), halves_of(w8.g), halves_of(w8.h),
+  ), is_inside);
+}
+
+// Where the rows of a lane's chunks begin: row and three more, LANE_ROWS apart.
+fn weight_rows(first_output: u32, row: u32) -> vec4u {
+  return params.num_chunks * vec4u(
+    weight_row(first_output, row),
+    weight_row(first_output, row + LANE_ROWS),
+    weight_row(first_output, row + 2u * LANE_ROWS),
+    weight_row(first_output, row + 3u * LANE_ROWS),
+  );
+}
+
+fn left(row: u32, step: u32) -> Left {
+  return subgroupMatrixLoad<Left, row_major>(&tiles, row * STRIDE + step, STRIDE);
+}
+
+fn right(row: u32, step: u32) -> Right {
+  return subgroupMatrixLoad<Right, col_major>(&tiles, W_TILE + row * STRIDE + step, STRIDE);
 }
 
 @compute @workgroup_size(LANES)
@@ -47,85 +113,126 @@ fn main(
 ) {
   let first_token = group.x * TILE;
   let first_output = group.y * select(TILE, HALF_TILE, params.is_swiglu != 0u);
-  // each lane brings two chunks of either tile: rows lane / 8 and 64 more
   let row = lane / CHUNKS;
-  let chunk = lane % CHUNKS;
-  let place = row * STRIDE + chunk;
+  let place = row * STRIDE + lane % CHUNKS;
   let x_row = first_token + row;
-  let w_row0 = weight_row(first_output, row);
-  let w_row1 = weight_row(first_output, row + HALF_TILE);
-  // this subgroup's 32 x 32 of the tile
-  let m = (subgroup / 4u) * 32u;
-  let n = (subgroup % 4u) * 32u;
+  let low_rows = weight_rows(first_output, row);
+  let high_rows = weight_rows(first_output, row + HALF_TILE);
+  // this subgroup's 64 x 64 of the tile
+  let m = (subgroup / 2u) * HALF_TILE;
+  let n = (subgroup % 2u) * HALF_TILE;
 
-  var c00: subgroup_matrix_result<f32, 16, 16>;
-  var c01: subgroup_matrix_result<f32, 16, 16>;
-  var c10: subgroup_matrix_result<f32, 16, 16>;
-  var c11: subgroup_matrix_result<f32, 16, 16>;
-  var x0 = load_x(x_row, chunk);
-  var x1 = load_x(x_row + HALF_TILE, chunk);
-  var w0 = load_w(w_row0, chunk);
-  var w1 = load_w(w_row1, chunk);
+  var c00: Sums;
+  var c01: Sums;
+  var c02: Sums;
+  var c03: Sums;
+  var c10: Sums;
+  var c11: Sums;
+  var c12: Sums;
+  var c13: Sums;
+  var c20: Sums;
+  var c21: Sums;
+  var c22: Sums;
+  var c23: Sums;
+  var c30: Sums;
+  var c31: Sums;
+  var c32: Sums;
+  var c33: Sums;
+  var x8 = load_x(x_row, chunk_of(0u, lane));
+  var w8 = load_w(low_rows, high_rows, chunk_of(0u, lane));
   for (var k = 0u; k < params.num_chunks; k += CHUNKS) {
-    let current = k + chunk;
-    store_chunk(place, x0, current);
-    store_chunk(place + HALF_TILE * STRIDE, x1, current);
-    store_chunk(W_TILE + place, halves_of(w0), current);
-    store_chunk(W_TILE + place + HALF_TILE * STRIDE, halves_of(w1), current);
+    let is_inside = k + lane % CHUNKS < params.num_chunks;
+    store_x(place, x8, is_inside);
+    store_w(W_TILE + place, w8, is_inside);
     workgroupBarrier();
-    let next = k + CHUNKS + chunk;
-    x0 = load_x(x_row, next);
-    x1 = load_x(x_row + HALF_TILE, next);
-    w0 = load_w(w_row0, next);
-    w1 = load_w(w_row1, next);
+    let next = chunk_of(k + CHUNKS, lane);
+    x8 = load_x(x_row, next);
+    w8 = load_w(low_rows, high_rows, next);
     for (var step = 0u; step < CHUNKS; step += 2u) {
-      let a_at = m * STRIDE + step;
-      let b_at = W_TILE + n * STRIDE + step;
-      let a0 = subgroupMatrixLoad<subgroup_matrix_left<f16, 16, 16>, row_major>(&tiles, a_at, STRIDE);
-      let a1 = subgroupMatrixLoad<subgroup_matrix_left<f16, 16, 16>, row_major>(&tiles, a_at + 16u * STRIDE, STRIDE);
-      let b0 = subgroupMatrixLoad<subgroup_matrix_right<f16, 16, 16>, col_major>(&tiles, b_at, STRIDE);
-      let b1 = subgroupMatrixLoad<subgroup_matrix_right<f16, 16, 16>, col_major>(&tiles, b_at + 16u * STRIDE, STRIDE);
+      let b0 = right(n, step);
+      let b1 = right(n + 16u, step);
+      let b2 = right(n + 32u, step);
+      let b3 = right(n + 48u, step);
+      let a0 = left(m, step);
+      let a1 = left(m + 16u, step);
+      let a2 = left(m + 32u, step);
+      let a3 = left(m + 48u, step);
       c00 = subgroupMatrixMultiplyAccumulate(a0, b0, c00);
       c01 = subgroupMatrixMultiplyAccumulate(a0, b1, c01);
+      c02 = subgroupMatrixMultiplyAccumulate(a0, b2, c02);
+      c03 = subgroupMatrixMultiplyAccumulate(a0, b3, c03);
       c10 = subgroupMatrixMultiplyAccumulate(a1, b0, c10);
       c11 = subgroupMatrixMultiplyAccumulate(a1, b1, c11);
+      c12 = subgroupMatrixMultiplyAccumulate(a1, b2, c12);
+      c13 = subgroupMatrixMultiplyAccumulate(a1, b3, c13);
+      c20 = subgroupMatrixMultiplyAccumulate(a2, b0, c20);
+      c21 = subgroupMatrixMultiplyAccumulate(a2, b1, c21);
+      c22 = subgroupMatrixMultiplyAccumulate(a2, b2, c22);
+      c23 = subgroupMatrixMultiplyAccumulate(a2, b3, c23);
+      c30 = subgroupMatrixMultiplyAccumulate(a3, b0, c30);
+      c31 = subgroupMatrixMultiplyAccumulate(a3, b1, c31);
+      c32 = subgroupMatrixMultiplyAccumulate(a3, b2, c32);
+      c33 = subgroupMatrixMultiplyAccumulate(a3, b3, c33);
     }
     workgroupBarrier();
   }
 
   if (DIRECT) {
-    let at = (first_token + m) * params.out_stride + params.out_offset + first_output + n;
-    subgroupMatrixStore<row_major>(&y, at, c00, params.out_stride);
-    subgroupMatrixStore<row_major>(&y, at + 16u, c01, params.out_stride);
-    subgroupMatrixStore<row_major>(&y, at + 16u * params.out_stride, c10, params.out_stride);
-    subgroupMatrixStore<row_major>(&y, at + 16u * params.out_stride + 16u, c11, params.out_stride);
+    let stride = params.out_stride;
+    let at = (first_token + m) * stride + params.out_offset + first_output + n;
+    subgroupMatrixStore<row_major>(&y, at, c00, stride);
+    subgroupMatrixStore<row_major>(&y, at + 16u, c01, stride);
+    subgroupMatrixStore<row_major>(&y, at + 32u, c02, stride);
+    subgroupMatrixStore<row_major>(&y, at + 48u, c03, stride);
+    subgroupMatrixStore<row_major>(&y, at + 16u * stride, c10, stride);
+    subgroupMatrixStore<row_major>(&y, at + 16u * stride + 16u, c11, stride);
+    subgroupMatrixStore<row_major>(&y, at + 16u * stride + 32u, c12, stride);
+    subgroupMatrixStore<row_major>(&y, at + 16u * stride + 48u, c13, stride);
+    subgroupMatrixStore<row_major>(&y, at + 32u * stride, c20, stride);
+    subgroupMatrixStore<row_major>(&y, at + 32u * stride + 16u, c21, stride);
+    subgroupMatrixStore<row_major>(&y, at + 32u * stride + 32u, c22, stride);
+    subgroupMatrixStore<row_major>(&y, at + 32u * stride + 48u, c23, stride);
+    subgroupMatrixStore<row_major>(&y, at + 48u * stride, c30, stride);
+    subgroupMatrixStore<row_major>(&y, at + 48u * stride + 16u, c31, stride);
+    subgroupMatrixStore<row_major>(&y, at + 48u * stride + 32u, c32, stride);
+    subgroupMatrixStore<row_major>(&y, at + 48u * stride + 48u, c33, stride);
     return;
   }
-  // 64 tokens at a time: their sums fit where the tiles were, 32 vec4 a token
+  // 64 tokens at a time: their sums fit where the tiles were
   for (var half = 0u; half < 2u; half++) {
     if (m / HALF_TILE == half) {
-      let at = (m % HALF_TILE) * 32u + n / 4u;
-      subgroupMatrixStore<row_major>(&tiles, at, c00, 32u);
-      subgroupMatrixStore<row_major>(&tiles, at + 4u, c01, 32u);
-      subgroupMatrixStore<row_major>(&tiles, at + 16u * 32u, c10, 32u);
-      subgroupMatrixStore<row_major>(&tiles, at + 16u * 32u + 4u, c11, 32u);
+      subgroupMatrixStore<row_major>(&tiles, n / 4u, c00, SUM_STRIDE);
+      subgroupMatrixStore<row_major>(&tiles, n / 4u + 4u, c01, SUM_STRIDE);
+      subgroupMatrixStore<row_major>(&tiles, n / 4u + 8u, c02, SUM_STRIDE);
+      subgroupMatrixStore<row_major>(&tiles, n / 4u + 12u, c03, SUM_STRIDE);
+      subgroupMatrixStore<row_major>(&tiles, n / 4u + 16u * SUM_STRIDE, c10, SUM_STRIDE);
+      subgroupMatrixStore<row_major>(&tiles, n / 4u + 16u * SUM_STRIDE + 4u, c11, SUM_STRIDE);
+      subgroupMatrixStore<row_major>(&tiles, n / 4u + 16u * SUM_STRIDE + 8u, c12, SUM_STRIDE);
+      subgroupMatrixStore<row_major>(&tiles, n / 4u + 16u * SUM_STRIDE + 12u, c13, SUM_STRIDE);
+      subgroupMatrixStore<row_major>(&tiles, n / 4u + 32u * SUM_STRIDE, c20, SUM_STRIDE);
+      subgroupMatrixStore<row_major>(&tiles, n / 4u + 32u * SUM_STRIDE + 4u, c21, SUM_STRIDE);
+      subgroupMatrixStore<row_major>(&tiles, n / 4u + 32u * SUM_STRIDE + 8u, c22, SUM_STRIDE);
+      subgroupMatrixStore<row_major>(&tiles, n / 4u + 32u * SUM_STRIDE + 12u, c23, SUM_STRIDE);
+      subgroupMatrixStore<row_major>(&tiles, n / 4u + 48u * SUM_STRIDE, c30, SUM_STRIDE);
+      subgroupMatrixStore<row_major>(&tiles, n / 4u + 48u * SUM_STRIDE + 4u, c31, SUM_STRIDE);
+      subgroupMatrixStore<row_major>(&tiles, n / 4u + 48u * SUM_STRIDE + 8u, c32, SUM_STRIDE);
+      subgroupMatrixStore<row_major>(&tiles, n / 4u + 48u * SUM_STRIDE + 12u, c33, SUM_STRIDE);
     }
     workgroupBarrier();
-    for (var i = lane; i < HALF_TILE * 32u; i += LANES) {
-      store_sums(first_token + half * HALF_TILE + i / 32u, first_output, i);
-    }
+    store_half(first_token + half * HALF_TILE, first_output, lane);
     workgroupBarrier();
   }
 }
 
-// Four neighbouring sums of a token; with swiglu the gates' lanes take the ups along.
-fn store_sums(token: u32, first_output: u32, i: u32) {
-  if (token >= live_rows()) { return; }
-  let column = (i % 32u) * 4u;
+// Four neighbouring sums of a token at a time; with swiglu the up rows' sums lie HALF_TILE further.
+fn store_half(first_token: u32, first_output: u32, lane: u32) {
   let is_swiglu = params.is_swiglu != 0u;
-  if (is_swiglu && column >= HALF_TILE) { return; }
-  let sums = bitcast<vec4f>(tiles[i]);
-  var ups = vec4f();
-  if (is_swiglu) { ups = bitcast<vec4f>(tiles[i + HALF_TILE / 4u]); }
-  store_four(token, first_output + column, sums, ups);
+  let quads = select(TILE, HALF_TILE, is_swiglu) / 4u;
+  let num_tokens = min(HALF_TILE, live_rows() - min(first_token, live_rows()));
+  for (var i = lane; i < num_tokens * quads; i += LANES) {
+    let at = i / quads * SUM_STRIDE + i % quads;
+    var ups = vec4f();
+    if (is_swiglu) { ups = bitcast<vec4f>(tiles[at + HALF_TILE / 4u]); }
+    store_four(first_token + i / quads, first_output + i % quads * 4u, bitcast<vec4f>(tiles[at]), ups);
+  }
 }

@@ -4,7 +4,7 @@
 // Shapes    x: [tokens, in] f16   w: [rows, in] f32|f16|bf16   y: [SPLITS, SPLIT_ROWS, out_stride] f32|f16
 //           tokens of x is a multiple of 32; rows past the live ones hold anything
 // Dispatch  (workgroups of 128 rows in x and y, SPLITS for each 32 tokens in z)
-// Tile      32 tokens x 128 rows x 64 of k, a subgroup each 32 rows: the four share the activations, so
+// Tile      32 tokens x 128 rows x 64 of k, a subgroup each 16 rows: the eight share the activations, so
 //           that the L2 cache serves a quarter as many bytes of them as of weights. Loads do not stay in
 //           flight over a barrier, so what hides their latency is other workgroups: where the rows are
 //           few, k is cut into SPLITS, whose sums the next kernel adds
@@ -14,19 +14,27 @@
 //           lib/linear_store.wgsl, lib/linear_out_*.wgsl, lib/linear_tile.wgsl, lib/halves_*.wgsl
 // Needs     subgroups of 32; matrices of f16, 16 x 16 x 16, with f32 results
 // Prelude   const SPLITS, SPLIT_ROWS
+override WHOLE_K: bool; // k is whole tiles
+
+alias Left = subgroup_matrix_left<f16, 16, 16>;
+alias Right = subgroup_matrix_right<f16, 16, 16>;
+
 const TOKENS = 32u;
 const ROWS = 128u;
 const HALF_TILE = 64u;
-const LANES = 128u;
+const LANES = 256u;
 const CHUNKS = 8u;   // of 8 halves: 64 of k
 const STRIDE = 9u;   // of a row in workgroup memory, in chunks
 const W_TILE = TOKENS * STRIDE;
-const SUM_STRIDE = ROWS / 4u; // of a token's sums, in vec4
+const SUM_STRIDE = ROWS / 4u + 1u; // of a token's sums, in vec4, against bank conflicts
 const LANE_ROWS = LANES / CHUNKS; // rows of a tile that the lanes load at once
 
 // x tile, then w tile; afterwards the sums
 var<workgroup> tiles: array<vec4u, (TOKENS + ROWS) * STRIDE>;
 
+struct Four { a: Raw, b: Raw, c: Raw, d: Raw }
+
+// Where the rows of a lane's chunks begin: row and three more, LANE_ROWS apart.
 fn weight_rows(first_output: u32, row: u32) -> vec4u {
   return params.num_chunks * vec4u(
     weight_row(first_output, row),
@@ -36,23 +44,25 @@ fn weight_rows(first_output: u32, row: u32) -> vec4u {
   );
 }
 
-struct Four { a: Raw, b: Raw, c: Raw, d: Raw }
-
-// Loads never branch: past the end of k they repeat the last chunk, which store_chunk makes zero.
-fn inside(chunk: u32) -> u32 { return min(chunk, params.num_chunks - 1u); }
+// Loads never branch: past the end of k they repeat the last chunk, which store_chunk makes zero, or the
+// last tile, which nothing multiplies.
+fn chunk_of(k: u32, lane: u32) -> u32 {
+  if (WHOLE_K) { return min(k, params.num_chunks - CHUNKS) + lane % CHUNKS; }
+  return min(k + lane % CHUNKS, params.num_chunks - 1u);
+}
 
 fn load_x(row: u32, chunk: u32) -> vec4u {
   // finite halves are no NaN as f32
-  return bitcast<vec4u>(x[row * params.num_chunks + inside(chunk)]);
+  return bitcast<vec4u>(x[row * params.num_chunks + chunk]);
 }
 
 fn load_w(rows: vec4u, chunk: u32) -> Four {
-  let at = rows + inside(chunk);
+  let at = rows + chunk;
   return Four(load_raw(at.x), load_raw(at.y), load_raw(at.z), load_raw(at.w));
 }
 
 fn store_chunk(at: u32, halves: vec4u, is_inside: bool) {
-  tiles[at] = select(vec4u(), halves, is_inside);
+  tiles[at] = select(vec4u(), halves, WHOLE_K || is_inside);
 }
 
 fn store_w(at: u32, four: Four, is_inside: bool) {
@@ -75,63 +85,44 @@ fn main(
   let first_output = (group.x + group.y * num_groups.x) * outputs_per_group;
   let row = lane / CHUNKS;
   let place = row * STRIDE + lane % CHUNKS;
-  let rows0 = weight_rows(first_output, row);
-  let rows1 = weight_rows(first_output, row + 4u * LANE_ROWS);
-  let n = subgroup * 32u;
+  let rows = weight_rows(first_output, row);
+  let n = subgroup * 16u;
 
-  var c00: subgroup_matrix_result<f32, 16, 16>;
-  var c01: subgroup_matrix_result<f32, 16, 16>;
-  var c10: subgroup_matrix_result<f32, 16, 16>;
-  var c11: subgroup_matrix_result<f32, 16, 16>;
-  var current = split * CHUNKS + lane % CHUNKS;
-  var w0 = load_w(rows0, current);
-  var w1 = load_w(rows1, current);
-  var x0 = load_x(first_token + row, current);
-  var x1 = load_x(first_token + row + LANE_ROWS, current);
-  for (var k = split * CHUNKS; k < params.num_chunks; k += SPLITS * CHUNKS) {
-    let is_inside = current < params.num_chunks;
-    store_chunk(place, x0, is_inside);
-    store_chunk(place + LANE_ROWS * STRIDE, x1, is_inside);
-    store_w(place + W_TILE, w0, is_inside);
-    store_w(place + W_TILE + 4u * LANE_ROWS * STRIDE, w1, is_inside);
+  var c0: subgroup_matrix_result<f32, 16, 16>;
+  var c1: subgroup_matrix_result<f32, 16, 16>;
+  var k = split * CHUNKS;
+  var four = load_w(rows, chunk_of(k, lane));
+  var chunk = load_x(first_token + row, chunk_of(k, lane));
+  for (; k < params.num_chunks; k += SPLITS * CHUNKS) {
+    let is_inside = k + lane % CHUNKS < params.num_chunks;
+    store_chunk(place, chunk, is_inside);
+    store_w(place + W_TILE, four, is_inside);
     workgroupBarrier();
-    current += SPLITS * CHUNKS;
-    w0 = load_w(rows0, current);
-    w1 = load_w(rows1, current);
-    x0 = load_x(first_token + row, current);
-    x1 = load_x(first_token + row + LANE_ROWS, current);
+    let next = chunk_of(k + SPLITS * CHUNKS, lane);
+    four = load_w(rows, next);
+    chunk = load_x(first_token + row, next);
     for (var step = 0u; step < CHUNKS; step += 2u) {
-      let b_at = W_TILE + n * STRIDE + step;
-      let a0 = subgroupMatrixLoad<subgroup_matrix_left<f16, 16, 16>, row_major>(&tiles, step, STRIDE);
-      let a1 = subgroupMatrixLoad<subgroup_matrix_left<f16, 16, 16>, row_major>(&tiles, step + 16u * STRIDE, STRIDE);
-      let b0 = subgroupMatrixLoad<subgroup_matrix_right<f16, 16, 16>, col_major>(&tiles, b_at, STRIDE);
-      let b1 = subgroupMatrixLoad<subgroup_matrix_right<f16, 16, 16>, col_major>(&tiles, b_at + 16u * STRIDE, STRIDE);
-      c00 = subgroupMatrixMultiplyAccumulate(a0, b0, c00);
-      c01 = subgroupMatrixMultiplyAccumulate(a0, b1, c01);
-      c10 = subgroupMatrixMultiplyAccumulate(a1, b0, c10);
-      c11 = subgroupMatrixMultiplyAccumulate(a1, b1, c11);
+      let b = subgroupMatrixLoad<Right, col_major>(&tiles, W_TILE + n * STRIDE + step, STRIDE);
+      let a0 = subgroupMatrixLoad<Left, row_major>(&tiles, step, STRIDE);
+      let a1 = subgroupMatrixLoad<Left, row_major>(&tiles, step + 16u * STRIDE, STRIDE);
+      c0 = subgroupMatrixMultiplyAccumulate(a0, b, c0);
+      c1 = subgroupMatrixMultiplyAccumulate(a1, b, c1);
     }
     workgroupBarrier();
   }
 
-  subgroupMatrixStore<row_major>(&tiles, n / 4u, c00, SUM_STRIDE);
-  subgroupMatrixStore<row_major>(&tiles, n / 4u + 4u, c01, SUM_STRIDE);
-  subgroupMatrixStore<row_major>(&tiles, n / 4u + 16u * SUM_STRIDE, c10, SUM_STRIDE);
-  subgroupMatrixStore<row_major>(&tiles, n / 4u + 16u * SUM_STRIDE + 4u, c11, SUM_STRIDE);
+  subgroupMatrixStore<row_major>(&tiles, n / 4u, c0, SUM_STRIDE);
+  subgroupMatrixStore<row_major>(&tiles, n / 4u + 16u * SUM_STRIDE, c1, SUM_STRIDE);
   workgroupBarrier();
-  for (var i = lane; i < TOKENS * SUM_STRIDE; i += LANES) {
-    store_sums(first_token + i / SUM_STRIDE, split, first_output, i);
-  }
-}
-
-// Four neighbouring sums of a token; with swiglu the gates' lanes take the ups along.
-fn store_sums(token: u32, split: u32, first_output: u32, i: u32) {
-  if (token >= live_rows()) { return; }
-  let column = (i % SUM_STRIDE) * 4u;
   let is_swiglu = params.is_swiglu != 0u;
-  if (is_swiglu && column >= HALF_TILE) { return; }
-  let sums = bitcast<vec4f>(tiles[i]);
-  var ups = vec4f();
-  if (is_swiglu) { ups = bitcast<vec4f>(tiles[i + HALF_TILE / 4u]); }
-  store_four(split * SPLIT_ROWS + token, first_output + column, sums, ups);
+  let quads = select(ROWS, HALF_TILE, is_swiglu) / 4u;
+  let num_tokens = min(TOKENS, live_rows() - min(first_token, live_rows()));
+  for (var i = lane; i < num_tokens * quads; i += LANES) {
+    // four neighbouring sums of a token; with swiglu the up rows' sums lie HALF_TILE further
+    let at = i / quads * SUM_STRIDE + i % quads;
+    var ups = vec4f();
+    if (is_swiglu) { ups = bitcast<vec4f>(tiles[at + HALF_TILE / 4u]); }
+    let token = split * SPLIT_ROWS + first_token + i / quads;
+    store_four(token, first_output + i % quads * 4u, bitcast<vec4f>(tiles[at]), ups);
+  }
 }

@@ -72,7 +72,8 @@ export const attentionMerge: Kernel<PartialsArgs> = defineKernel({
 
 function decodeVariant(args: AttentionArgs, adapter: AdapterInfo): DecodeVariant {
   const group = args.numHeads / args.numKvHeads;
-  return chooseDecodeVariant(args.headDim, group, tunedFor(args, adapter));
+  const maxTokens = Math.min(args.q.shape[0] ?? 1, args.maxDecodeTokens ?? Infinity);
+  return chooseDecodeVariant(args.headDim, group, tunedFor(args, adapter), maxTokens);
 }
 
 function decodePrelude(args: AttentionArgs, variant: DecodeVariant): string {

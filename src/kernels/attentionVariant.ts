@@ -79,11 +79,15 @@ const MAX_WIDE_HEADS = 8;
 /** The heads of the other kernels are one vector. */
 const MAX_VECTOR_HEADS = 4;
 
-/** `group` = numHeads / numKvHeads. A narrow workgroup is one subgroup: 4 lanes on SwiftShader, 8 on lavapipe. */
+/** From here on sequences alone are workgroups enough for a GPU. */
+const MANY_DECODE_TOKENS = 9;
+
+/** `group` = numHeads / numKvHeads; `maxTokens` a step decodes at most. A narrow workgroup is one subgroup: 4 lanes on SwiftShader, 8 on lavapipe. */
 export function chooseDecodeVariant(
   headDim: number,
   group: number,
   adapter: Pick<AttentionAdapter, "isSoftware" | "subgroupMinSize" | "subgroupMaxSize" | "tuned">,
+  maxTokens = 1,
 ): DecodeVariant {
   const { isSoftware, subgroupMinSize, subgroupMaxSize } = adapter;
   if (isSoftware) {
@@ -91,8 +95,8 @@ export function chooseDecodeVariant(
     return { kind: "narrow", ...tileHeads(group, MAX_VECTOR_HEADS), lanes, chunk: 64 };
   }
   const octs = headDim / 8;
-  // 57 us with 128 lanes and 44 with 256, for 32,768 positions of headDim 128 on an H200; a larger
-  // head, or more and smaller subgroups, would take too much workgroup memory
+  // 57 us with 128 lanes and 44 with 256, for 32,768 positions of headDim 128 on an H200; 22 and 19 for 32 times
+  // 512 positions of headDim 64. A larger head, or more and smaller subgroups, would take too much workgroup memory
   const isLarge = headDim > 128 || subgroupMinSize < 32;
   const tuned = tunedNumber(
     adapter.tuned,
@@ -100,7 +104,8 @@ export function chooseDecodeVariant(
     "lanes",
     isLarge ? [128] : ATTENTION_CANDIDATES.lanes,
   );
-  const lanes = tuned ?? (headDim === 128 && !isLarge ? 256 : 128);
+  const isWide = headDim === 128 || (headDim === 64 && maxTokens >= MANY_DECODE_TOKENS);
+  const lanes = tuned ?? (isWide && !isLarge ? 256 : 128);
   if (isPowerOfTwo(octs) && octs >= 4 && octs <= subgroupMinSize && subgroupMaxSize <= lanes) {
     const heads = tileHeads(group, MAX_VECTOR_HEADS);
     return { kind: "subgroup", ...heads, lanes, maxSubgroups: lanes / subgroupMinSize };

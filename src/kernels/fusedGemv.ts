@@ -11,7 +11,7 @@ import type { Recorder } from "../device/recorder.ts";
 import { defineKernel, f32, type Kernel, pack, u32 } from "./kernel.ts";
 import type { LinearArgs, WeightPart } from "./linear.ts";
 import { linearFields } from "./linearParams.ts";
-import { gemvSources, reachOfGemv } from "./linearGemv.ts";
+import { gemvOverrides, gemvSources, reachOfGemv } from "./linearGemv.ts";
 import {
   type GemvVariant,
   linearVariants,
@@ -85,7 +85,7 @@ const launchPart: Kernel<PartArgs> = defineKernel<PartArgs>({
   ],
   prelude: ({ variant, prelude = "" }) =>
     needsSubgroups(variant) ? `enable subgroups;\n${prelude}` : prelude,
-  overrides: ({ variant }) => ({ WG_SIZE: variant.workgroupSize }),
+  overrides: ({ variant }) => gemvOverrides(variant),
   launch: (args, adapter) => {
     const { x, bias, part, variant, rows, minRows, maxRows } = args;
     const [numRows = 0] = part.tensor.shape;

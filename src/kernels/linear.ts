@@ -14,7 +14,7 @@ import {
   MIN_MATRIX_OUT_BYTES,
 } from "./linearMatrix.ts";
 import { linearFields } from "./linearParams.ts";
-import { gemvSources, PLAIN_ROWS, type Reach, reachOfGemv } from "./linearGemv.ts";
+import { gemvOverrides, gemvSources, PLAIN_ROWS, type Reach, reachOfGemv } from "./linearGemv.ts";
 import {
   GEMM_TILE,
   type LinearChoice,
@@ -102,8 +102,7 @@ const launchPart: Kernel<PartArgs> = defineKernel<PartArgs>({
     variant.kind === "gemm" ? "linear_gemm" : `linear_gemv ${variant.tokens}`,
   sources: partSources,
   prelude: ({ choice: { variant } }) => (needsSubgroups(variant) ? "enable subgroups;" : ""),
-  overrides: ({ choice: { variant } }) =>
-    variant.kind === "gemm" ? {} : { WG_SIZE: variant.workgroupSize },
+  overrides: ({ choice: { variant } }) => (variant.kind === "gemm" ? {} : gemvOverrides(variant)),
   launch: describeLaunch,
 });
 

@@ -32,6 +32,11 @@ export function gemvSources(variant: GemvVariant, dtype: WeightDType): readonly 
   ];
 }
 
+/** The overrides of shaders/linear_gemv.wgsl. */
+export function gemvOverrides(variant: GemvVariant): Readonly<Record<string, number>> {
+  return { WG_SIZE: variant.workgroupSize, STREAMS: variant.streams ?? 1 };
+}
+
 /** Workgroups for a number of live rows. */
 export type Reach = (numLive: number) => WorkgroupCount;
 

@@ -16,9 +16,12 @@ import {
 import type { LinearArgs, WeightPart } from "./linear.ts";
 import { linearFields } from "./linearParams.ts";
 
-/** Tokens, and rows of the weight, in a tile; 64 of k. */
+/** Tokens, and rows of the weight, in a tile. */
 export const MATRIX_TILE = 128;
-const LANES = 512;
+/** Of k in a tile. */
+const K_TILE = 64;
+/** Of the largest workgroup, linear_matrix_wide's. */
+const LANES = 256;
 const TILE_BYTES = 2 * MATRIX_TILE * 9 * 16;
 
 /** True where the adapter runs shaders/linear_matrix.wgsl: f16 matrices over subgroups of 32 lanes. */
@@ -182,11 +185,15 @@ function isDirect({ out, bias, activation, part }: PartArgs): boolean {
   return isWhole && out.dtype === "f32" && bias === undefined && activation !== "swiglu";
 }
 
+function isWholeK({ weight }: PartArgs): boolean {
+  return weight.inFeatures % K_TILE === 0;
+}
+
 const matrixPart: Kernel<PartArgs> = defineKernel({
   name: "linear_matrix",
   sources: (args) => [...sharedSources(args), "linear_matrix.wgsl"],
   prelude: () => MATRIX_PRELUDE,
-  overrides: (args) => ({ DIRECT: Number(isDirect(args)) }),
+  overrides: (args) => ({ DIRECT: Number(isDirect(args)), WHOLE_K: Number(isWholeK(args)) }),
   launch: (args) => {
     const [numRows = 0] = args.part.tensor.shape;
     const tiles = ceilDiv(numRows, MATRIX_TILE); // with swiglu 64 gate rows and their ups each
@@ -247,6 +254,7 @@ const widePart: Kernel<PartArgs> = defineKernel({
     `${MATRIX_PRELUDE}
 const SPLITS = ${splits}u;
 const SPLIT_ROWS = ${(out.shape[0] ?? 0) / splits}u;`,
+  overrides: (args) => ({ WHOLE_K: Number(isWholeK(args)) }),
   launch: (args, adapter) => {
     const [numRows = 0] = args.part.tensor.shape; // with swiglu 64 gate rows and their ups each
     const [x, y] = spread(ceilDiv(numRows, WIDE_ROWS), adapter);

@@ -38,6 +38,16 @@
  *     4096 x 4096                 12.0     11.5     11.6    13.4    12.0
  *    28672 x 4096                 57.1     57.9     59.3    56.7    59.6
  *     4096 x 14336                32.2     31.0     30.3    37.8    32.9
+ *
+ * That GPU looks addresses up anew in each sweep over more than 6 GB of weights, and all workgroups that start
+ * meanwhile wait: 28672 x 4096 takes 56 us in sweeps of 0.5 to 5.6 GB, 57 at 7.5, 61 at 9.4 and 62 from 11 GB on.
+ * Over several stretches of the weight at once only a few do. us a launch by stretches; GPU ms a token of
+ * Llama-3.1-8B (16 GB):
+ *
+ *   stretches         1      4      8     16     32     64
+ *   0.5 GB         56.6   57.9   56.3   56.6   57.2   56.9
+ *    13 GB         62.7   60.4   59.4   58.8   59.5   59.5
+ *   Llama-3.1-8B   4.96          4.77   4.76          4.72
  */
 import type { WeightDType } from "../common/dtype.ts";
 import type { AdapterInfo } from "../device/device.ts";
@@ -56,6 +66,8 @@ export interface GemvVariant {
   readonly rowSum: "alone" | "memory" | "subgroup";
   /** load: each lane loads its activations. broadcast: lanes that need the same share a load. */
   readonly activations: "load" | "broadcast";
+  /** Stretches of the weight that workgroups take turns in: 1 by default. */
+  readonly streams?: number;
 }
 
 /** shaders/linear_gemm.wgsl: tiles of 64 tokens by 64 rows, 256 lanes. */
@@ -183,12 +195,16 @@ function softwareChoices(shape: LinearShape, adapter: LinearAdapter): LinearChoi
   ];
 }
 
+/** By the table above. */
+const HARDWARE_STREAMS = 64;
+
 function hardwareChoices(shape: LinearShape, adapter: LinearAdapter): LinearChoice[] {
   const lanes = hardwareLanes(shape);
   const shared = {
     kind: "gemv",
     rowSum: adapter.hasSubgroups ? "subgroup" : "memory",
     activations: "load",
+    streams: HARDWARE_STREAMS,
   } as const;
   // 8 tokens take 96 registers for sums and activations. Over memory a lane has 16 bytes a token.
   const one = tunedFor("lanes1", shape, adapter, lanes);

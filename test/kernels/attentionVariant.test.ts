@@ -54,6 +54,12 @@ test.each([
   });
 });
 
+test("decode of many sequences takes more lanes for heads of 64", () => {
+  const lanes = [1, 8, 9, 64].map((max) => chooseDecodeVariant(64, 4, hardware, max).lanes);
+  expect(lanes).toEqual([128, 128, 256, 256]);
+  expect(chooseDecodeVariant(64, 4, software, 64).lanes).toBe(8);
+});
+
 test.each([
   // headDim, tileK, rowGroups, keyRowGroups, lanes
   [8, 16, 16, 2, 32],

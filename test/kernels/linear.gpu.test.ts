@@ -78,6 +78,8 @@ const forced: [string, LinearVariant, number][] = [
   ["gemv over workgroup memory", gemv(1, 64, "memory", "load"), 1],
   ["gemv of 8 tokens over workgroup memory", gemv(8, 32, "memory", "load"), 11],
   ["gemv of 4 tokens by subgroups", gemv(4, 64, "subgroup", "load"), 6],
+  ["gemv over 3 stretches of the weight", { ...gemv(1, 64, "memory", "load"), streams: 3 }, 1],
+  ["lanes for themselves over 7", { ...gemv(4, 4, "alone", "load"), streams: 7 }, 6],
   ["gemm", { kind: "gemm" }, 80],
 ];
 
@@ -88,9 +90,9 @@ test.for(forced)("%s matches the f64 oracle", async ([, variant, maxTokens], { d
   await fc.assert(agrees, { numRuns: 12 });
 });
 
-test("linear spreads more workgroups than one dimension holds", async ({ device }) => {
+test.for([1, 64])("linear spreads %d streams over two dimensions", async (streams, { device }) => {
   const numOutputs = device.info.limits.maxComputeWorkgroupsPerDimension * 4 + 9;
-  const variant = gemv(1, 1, "alone", "load");
+  const variant = { ...gemv(1, 1, "alone", "load"), streams };
   const c: Case = {
     numTokens: 1,
     spareRows: 0,

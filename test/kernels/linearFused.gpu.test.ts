@@ -82,7 +82,7 @@ const forced: [string, GemvVariant, number][] = [
   ["a lane for itself", gemv(1, 16, "alone", "load"), 2],
   ["a lane for itself, activations shared", gemv(1, 16, "alone", "broadcast"), 1],
   ["4 tokens over workgroup memory", gemv(4, 32, "memory", "load"), 6],
-  ["8 tokens by subgroups", gemv(8, 32, "subgroup", "load"), 8],
+  ["8 tokens by subgroups", { ...gemv(8, 32, "subgroup", "load"), streams: 3 }, 8],
   ["1 token by subgroups", gemv(1, 128, "subgroup", "load"), 2],
 ];
 

@@ -51,22 +51,30 @@ function makeInputs(device: Device, c: Case): Inputs {
 
 const tolerance = { rtol: 1e-5, atol: 1e-6 };
 
-test("sumResidualNorm matches the f64 oracle", async ({ device }) => {
-  const agrees = fc.asyncProperty(cases, async (c) => {
-    const { residual, partials, want } = makeInputs(device, c);
-    const weights = randomF32(c.hidden, c.seed + 9);
-    const weight = device.upload(weights, [c.hidden]);
-    const out = guarded(device, residual.tensor.shape);
-    const args = { residual: residual.tensor, weight, out: out.tensor, eps: 1e-5 };
-    await device.run((rec) => {
-      sumResidualNorm(rec, c.numPartials === 0 ? args : { ...args, partials });
-    }, liveRows(c.numTokens));
-    expectClose(new Float32Array(await residual.read(want.length)), want, tolerance);
-    const normed = rmsNormOracle(want, weights, 1e-5);
-    expectClose(new Float32Array(await out.read(want.length)), normed, { rtol: 2e-5, atol: 2e-6 });
-  });
-  await fc.assert(agrees, { numRuns: 25 });
-});
+test.for([undefined, 64, 1024])(
+  "sumResidualNorm with %s lanes matches the f64 oracle",
+  async (wanted, { device }) => {
+    const most = device.info.limits.maxComputeInvocationsPerWorkgroup;
+    const lanes = wanted === undefined ? {} : { lanes: Math.min(wanted, most) };
+    const agrees = fc.asyncProperty(cases, async (c) => {
+      const { residual, partials, want } = makeInputs(device, c);
+      const weights = randomF32(c.hidden, c.seed + 9);
+      const weight = device.upload(weights, [c.hidden]);
+      const out = guarded(device, residual.tensor.shape);
+      const args = { residual: residual.tensor, weight, out: out.tensor, eps: 1e-5, ...lanes };
+      await device.run((rec) => {
+        sumResidualNorm(rec, c.numPartials === 0 ? args : { ...args, partials });
+      }, liveRows(c.numTokens));
+      expectClose(new Float32Array(await residual.read(want.length)), want, tolerance);
+      const normed = rmsNormOracle(want, weights, 1e-5);
+      expectClose(new Float32Array(await out.read(want.length)), normed, {
+        rtol: 2e-5,
+        atol: 2e-6,
+      });
+    });
+    await fc.assert(agrees, { numRuns: wanted === undefined ? 25 : 8 });
+  },
+);
 
 test("sumResidualNorm writes f16, clamped to the finite ones, and no other row", async ({
   device,
@@ -138,5 +146,8 @@ test("normLanes is a power of two, few on software", ({ device }) => {
   const hardware = { ...device.info, isSoftware: false };
   const lanes = [8, 256, 1000, 2048, 8192].map((hidden) => normLanes(hidden, hardware));
   expect(lanes).toEqual([32, 64, 256, 256, 256]);
+  const limits = { ...hardware.limits, maxComputeInvocationsPerWorkgroup: 1024 };
+  const few = [256, 2048, 8192].map((hidden) => normLanes(hidden, { ...hardware, limits }, 64));
+  expect(few).toEqual([64, 512, 1024]);
   expect(normLanes(2048, { ...hardware, isSoftware: true })).toBe(8);
 });
