@@ -2,10 +2,11 @@
  * Would weights stored as tiles of 16 x 16 f16 serve one token, a batch and a prompt? Times kernels over such
  * weights (bench/shaders/) beside those that models use, each checked against them first.
  *
- *   node bench/tiledWeights.ts [--rows 4096 --columns 4096] [--only gemv|few|gemm] [--repeats 5] [--copies 1]
+ *   node bench/tiledWeights.ts [--rows 4096 --columns 4096] [--only gemv|few|gemm] [--tokens 2048] [--repeats 5]
+ *     [--copies 1]
  *
- * By default the layers of Llama-3.1-8B. A line a variant, the last one JSON. On adapters without f16
- * matrices only the GEMV runs. `--copies 1` reads the same weight each time: from the cache, where that
+ * By default the layers of Llama-3.1-8B, and for `gemm` prompts of 2,048 tokens. A line a variant, the last one
+ * JSON. On adapters without f16 matrices only the GEMV runs. `--copies 1` reads the same weight each time: from the cache, where that
  * holds it; what a layer would take whose weight had been fetched ahead.
  */
 import { parseArgs } from "node:util";
@@ -22,6 +23,7 @@ const { values } = parseArgs({
     rows: { type: "string" },
     columns: { type: "string" },
     only: { type: "string" },
+    tokens: { type: "string", default: "2048" },
     repeats: { type: "string", default: "5" },
     copies: { type: "string" },
   },
@@ -109,7 +111,7 @@ async function measure(
     for (let i = 0; i < numCopies; i++) copies.push(await makeWeights(memory, shape));
     const [first] = copies;
     if (first === undefined) return [];
-    for (const cases of await casesOf(memory, shape, only)) {
+    for (const cases of await casesOf(memory, shape, only, Number(values.tokens))) {
       let want: Float32Array | undefined;
       for (const one of cases) {
         const got = await resultOf(device, one, first);
@@ -123,7 +125,7 @@ async function measure(
               one.record(rec, one.isTiled ? copy.tiles : copy.rows);
             }
           },
-          { live: liveRows(one.tokens), numRepeats: Number(values.repeats), warmUpMs: 40 },
+          { live: liveRows(one.tokens), numRepeats: Number(values.repeats), warmUpMs: 100 },
         );
         const sorted = [...timed.launchUs].sort((a, b) => a - b);
         const us = sorted[Math.floor(sorted.length / 2)] ?? 0;

@@ -11,6 +11,7 @@ import {
   MATRIX_PRELUDE,
   splitsOf,
 } from "../src/kernels/linearMatrix.ts";
+import { GEMM_TILES } from "./gemmTiles.ts";
 import type { CaseMemory } from "../src/runtime/bench/kernelCase.ts";
 
 const TILE = 16;
@@ -105,18 +106,14 @@ const SPLITS = ${splits}u;`,
   },
 });
 
-export interface GemmArgs extends TiledArgs {
-  readonly isAhead: boolean;
-}
-
-export const gemmTiles: Kernel<GemmArgs> = defineKernel<GemmArgs>({
+export const gemmTiles: Kernel<TiledArgs> = defineKernel<TiledArgs>({
   name: "gemm_tiles",
-  sources: [`${FOLDER}/gemm_tiles.wgsl`],
-  prelude: ({ isAhead }) => `${MATRIX_PRELUDE}\nconst IS_AHEAD = ${isAhead};`,
+  sources: [],
+  prelude: () => `${MATRIX_PRELUDE}\n${GEMM_TILES}`,
   launch: (args) => {
     const [tokens = 0] = args.x.shape;
     const [rows = 0] = args.weight.shape;
-    return { ...bindings(args), workgroups: [tokens / 128, rows / 128, 1] };
+    return { ...bindings(args), workgroups: [tokens / 128, rows / 256, 1] };
   },
 });
 
@@ -125,13 +122,14 @@ export async function casesOf(
   memory: CaseMemory,
   shape: readonly [number, number],
   only?: string,
+  promptTokens = PROMPT_TOKENS,
 ): Promise<Case[][]> {
   const hasMatrices = hasMatrixKernel(memory.device.info);
   const wanted = (kind: string): boolean => only === undefined || only === kind;
   return [
     ...(wanted("gemv") ? [await gemvCases(memory, shape)] : []),
     ...(wanted("few") && hasMatrices ? [await fewCases(memory, shape)] : []),
-    ...(wanted("gemm") && hasMatrices ? [await gemmCases(memory, shape)] : []),
+    ...(wanted("gemm") && hasMatrices ? [await gemmCases(memory, shape, promptTokens)] : []),
   ];
 }
 
@@ -226,10 +224,11 @@ const PROMPT_TOKENS = 2048;
 async function gemmCases(
   memory: CaseMemory,
   [rows, columns]: readonly [number, number],
+  tokens: number,
 ): Promise<Case[]> {
-  const x = await memory.filled([PROMPT_TOKENS, columns], "f16");
-  const out = memory.empty([PROMPT_TOKENS, rows]);
-  const base = { tokens: PROMPT_TOKENS, out, splits: 1 };
+  const x = await memory.filled([tokens, columns], "f16");
+  const out = memory.empty([tokens, rows]);
+  const base = { tokens, out, splits: 1 };
   const inUse: Case = {
     ...base,
     name: "gemm, rows",
@@ -238,15 +237,15 @@ async function gemmCases(
       linear(rec, { x, weight: asLinear(weight), out, rows: "tokens" });
     },
   };
-  const variants = [false, true].map((isAhead): Case => ({
+  const tiled: Case = {
     ...base,
-    name: `gemm, tiles${isAhead ? ", a slice ahead" : ""}`,
+    name: "gemm, tiles",
     isTiled: true,
     record: (rec, weight) => {
-      gemmTiles(rec, { x, weight, out, isAhead });
+      gemmTiles(rec, { x, weight, out });
     },
-  }));
-  return [inUse, ...variants];
+  };
+  return [inUse, tiled];
 }
 
 /** For tests: compiles every variant of the matrix kernels, without running them. */
@@ -257,5 +256,6 @@ export function recordMatrixVariants(device: Device, rec: Recorder): void {
   for (const rowTiles of [1, 2] as const) {
     fewTiles(rec, { x, weight, out, subgroups: 4, rowTiles, slice: 8, splits: 2 });
   }
-  for (const isAhead of [false, true]) gemmTiles(rec, { x, weight, out, isAhead });
+  const wide = device.empty([256, 256], "f16");
+  gemmTiles(rec, { x, weight: wide, out });
 }
