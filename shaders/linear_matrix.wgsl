@@ -13,7 +13,7 @@
 // Accuracy  f16 products (weights of other dtypes are rounded to f16), f32 sums; see
 //           test/kernels/linearMatrix.gpu.test.ts
 // Includes  lib/live.wgsl, lib/silu.wgsl, lib/linear_io.wgsl, lib/linear_common.wgsl,
-//           lib/linear_store.wgsl, lib/linear_out_*.wgsl, lib/linear_tile.wgsl, lib/halves_*.wgsl
+//           lib/linear_store.wgsl, lib/linear_out_*.wgsl, lib/linear_tile.wgsl, lib/stagger.wgsl, lib/halves_*.wgsl
 // Needs     subgroups of 32; matrices of f16, 16 x 16 x 16, with f32 results
 override DIRECT: bool;  // whole tiles and no epilogue: results go straight to y
 override WHOLE_K: bool; // k is whole tiles
@@ -138,9 +138,10 @@ fn main(
   var c31: Sums;
   var c32: Sums;
   var c33: Sums;
-  var x8 = load_x(x_row, chunk_of(0u, lane));
-  var w8 = load_w(low_rows, high_rows, chunk_of(0u, lane));
-  for (var k = 0u; k < params.num_chunks; k += CHUNKS) {
+  var k = first_chunk(group);
+  var x8 = load_x(x_row, chunk_of(k, lane));
+  var w8 = load_w(low_rows, high_rows, chunk_of(k, lane));
+  for (; k < params.num_chunks; k += CHUNKS) {
     let is_inside = k + lane % CHUNKS < params.num_chunks;
     store_x(place, x8, is_inside);
     store_w(W_TILE + place, w8, is_inside);

@@ -11,7 +11,7 @@
 // Accuracy  f16 products (weights of other dtypes are rounded to f16), f32 sums; see
 //           test/kernels/linearMatrix.gpu.test.ts
 // Includes  lib/live.wgsl, lib/silu.wgsl, lib/linear_io.wgsl, lib/linear_common.wgsl,
-//           lib/linear_store.wgsl, lib/linear_out_*.wgsl, lib/linear_tile.wgsl, lib/halves_*.wgsl
+//           lib/linear_store.wgsl, lib/linear_out_*.wgsl, lib/linear_tile.wgsl, lib/stagger.wgsl, lib/halves_*.wgsl
 // Needs     subgroups of 32; matrices of f16, 16 x 16 x 16, with f32 results
 // Prelude   const SPLITS, SPLIT_ROWS
 override WHOLE_K: bool; // k is whole tiles
@@ -90,7 +90,7 @@ fn main(
 
   var c0: subgroup_matrix_result<f32, 16, 16>;
   var c1: subgroup_matrix_result<f32, 16, 16>;
-  var k = split * CHUNKS;
+  var k = split * CHUNKS + first_chunk(group);
   var four = load_w(rows, chunk_of(k, lane));
   var chunk = load_x(first_token + row, chunk_of(k, lane));
   for (; k < params.num_chunks; k += SPLITS * CHUNKS) {

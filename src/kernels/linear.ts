@@ -52,6 +52,8 @@ export interface LinearArgs {
   readonly activation?: "none" | "swiglu";
   /** Replaces the choice of linearVariants, for tests and benchmarks. */
   readonly choices?: readonly LinearChoice[];
+  /** On tensor cores, lets workgroups begin in phases, for benchmarks; see shaders/lib/stagger.wgsl. */
+  readonly stagger?: { readonly steps: number; readonly phases: number };
 }
 
 interface PartArgs extends LinearArgs {

@@ -185,15 +185,21 @@ function isDirect({ out, bias, activation, part }: PartArgs): boolean {
   return isWhole && out.dtype === "f32" && bias === undefined && activation !== "swiglu";
 }
 
-function isWholeK({ weight }: PartArgs): boolean {
-  return weight.inFeatures % K_TILE === 0;
+/** What the loops over k of linear_matrix and linear_matrix_wide vary by. */
+function loopOverrides({ weight, stagger }: PartArgs): Record<string, number> {
+  const { steps = 0, phases = 1 } = stagger ?? {};
+  return {
+    WHOLE_K: Number(weight.inFeatures % K_TILE === 0),
+    STAGGER: steps,
+    PHASES: phases,
+  };
 }
 
 const matrixPart: Kernel<PartArgs> = defineKernel({
   name: "linear_matrix",
-  sources: (args) => [...sharedSources(args), "linear_matrix.wgsl"],
+  sources: (args) => [...sharedSources(args), "lib/stagger.wgsl", "linear_matrix.wgsl"],
   prelude: () => MATRIX_PRELUDE,
-  overrides: (args) => ({ DIRECT: Number(isDirect(args)), WHOLE_K: Number(isWholeK(args)) }),
+  overrides: (args) => ({ DIRECT: Number(isDirect(args)), ...loopOverrides(args) }),
   launch: (args) => {
     const [numRows = 0] = args.part.tensor.shape;
     const tiles = ceilDiv(numRows, MATRIX_TILE); // with swiglu 64 gate rows and their ups each
@@ -249,12 +255,12 @@ const WIDE_MIN_TILES = 100;
 
 const widePart: Kernel<PartArgs> = defineKernel({
   name: "linear_matrix_wide",
-  sources: (args) => [...sharedSources(args), "linear_matrix_wide.wgsl"],
+  sources: (args) => [...sharedSources(args), "lib/stagger.wgsl", "linear_matrix_wide.wgsl"],
   prelude: ({ splits, out }) =>
     `${MATRIX_PRELUDE}
 const SPLITS = ${splits}u;
 const SPLIT_ROWS = ${(out.shape[0] ?? 0) / splits}u;`,
-  overrides: (args) => ({ WHOLE_K: Number(isWholeK(args)) }),
+  overrides: loopOverrides,
   launch: (args, adapter) => {
     const [numRows = 0] = args.part.tensor.shape; // with swiglu 64 gate rows and their ups each
     const [x, y] = spread(ceilDiv(numRows, WIDE_ROWS), adapter);
