@@ -82,7 +82,10 @@ const MAX_VECTOR_HEADS = 4;
 /** From here on sequences alone are workgroups enough for a GPU. */
 const MANY_DECODE_TOKENS = 9;
 
-/** `group` = numHeads / numKvHeads; `maxTokens` a step decodes at most. A narrow workgroup is one subgroup: 4 lanes on SwiftShader, 8 on lavapipe. */
+/**
+ * `group` = numHeads / numKvHeads; a step decodes at most `maxTokens`. A narrow workgroup is one subgroup: 4
+ * lanes on SwiftShader, 8 on lavapipe.
+ */
 export function chooseDecodeVariant(
   headDim: number,
   group: number,
