@@ -14,6 +14,7 @@ import { linear, type LinearArgs, type LinearWeight } from "../src/kernels/linea
 import { halvesRows, hasMatrixKernel, linearSplit } from "../src/kernels/linearMatrix.ts";
 import { CaseMemory } from "../src/runtime/bench/kernelCase.ts";
 import { timeLaunches } from "../src/runtime/bench/timeLaunches.ts";
+import { LAYERS_OF_8B, numColdCopies } from "./layers.ts";
 
 const { values } = parseArgs({
   options: {
@@ -24,15 +25,6 @@ const { values } = parseArgs({
   },
 });
 
-/** rows x columns of qkv_proj, o_proj, gate_up_proj and down_proj of Llama-3.1-8B. */
-const SHAPES = [
-  [6144, 4096],
-  [4096, 4096],
-  [28_672, 4096],
-  [4096, 14_336],
-] as const;
-/** Launches in a row read other copies of the weight, together more than any cache holds. */
-const COLD_BYTES = 256 << 20;
 /** Past so many tokens k is in one part. */
 const MAX_SPLIT_TOKENS = 64;
 
@@ -40,9 +32,9 @@ const listOf = (text: string): number[] => text.split(",").map(Number);
 const device = await new NodeOpener().open({ index: 0, label: "stagger", disableRobustness: true });
 if (!hasMatrixKernel(device.info)) throw new Error(`${device.info.name}: no f16 subgroup matrices`);
 const results = [];
-for (const [rows, columns] of SHAPES) {
+for (const [rows, columns] of LAYERS_OF_8B) {
   const memory = new CaseMemory(device);
-  const numCopies = Math.max(2, Math.ceil(COLD_BYTES / (2 * rows * columns)));
+  const numCopies = numColdCopies(2 * rows * columns);
   const weights: LinearWeight[] = [];
   for (let i = 0; i < numCopies; i++) weights.push(await memory.weight(rows, columns, "f16"));
   for (const tokens of listOf(values.tokens)) {

@@ -16,6 +16,7 @@ import { hasMatrixKernel } from "../src/kernels/linearMatrix.ts";
 import { CaseMemory } from "../src/runtime/bench/kernelCase.ts";
 import { timeLaunches } from "../src/runtime/bench/timeLaunches.ts";
 import { liveRows } from "../src/device/liveCounts.ts";
+import { LAYERS_OF_8B, numColdCopies } from "./layers.ts";
 import { type Case, casesOf, toTiles } from "./tiledWeightsCases.ts";
 
 const { values } = parseArgs({
@@ -29,16 +30,6 @@ const { values } = parseArgs({
   },
 });
 
-/** rows x columns of qkv_proj, o_proj, gate_up_proj and down_proj of Llama-3.1-8B. */
-const SHAPES = [
-  [6144, 4096],
-  [4096, 4096],
-  [28_672, 4096],
-  [4096, 14_336],
-] as const;
-
-/** Launches in a row read other copies of the weight, together more than any cache holds. */
-const COLD_BYTES = 256 << 20;
 /** Largest difference from the kernels in use, as a part of their results' root mean square. */
 const MAX_ERROR = 1e-2;
 
@@ -103,7 +94,7 @@ async function measure(
   const [rows, columns] = shape;
   const memory = new CaseMemory(device);
   const bytes = 2 * rows * columns;
-  const coldCopies = device.info.isSoftware ? 1 : Math.max(2, Math.ceil(COLD_BYTES / bytes));
+  const coldCopies = device.info.isSoftware ? 1 : numColdCopies(bytes);
   const numCopies = values.copies === undefined ? coldCopies : Number(values.copies);
   const lines: Line[] = [];
   try {
@@ -147,7 +138,7 @@ async function measure(
 const device = await new NodeOpener().open({ index: 0, label: "tiles", disableRobustness: true });
 console.log(`${device.info.name}, matrices: ${hasMatrixKernel(device.info) ? "yes" : "no"}`);
 const given = values.rows === undefined ? undefined : [Number(values.rows), Number(values.columns)];
-const shapes = given === undefined ? SHAPES : [[given[0] ?? 0, given[1] ?? 0] as const];
+const shapes = given === undefined ? LAYERS_OF_8B : [[given[0] ?? 0, given[1] ?? 0] as const];
 const lines: Line[] = [];
 for (const shape of shapes) lines.push(...(await measure(device, shape, values.only)));
 await device.destroy();

@@ -13,10 +13,10 @@
 // Accuracy  f16 products (weights of other dtypes are rounded to f16), f32 sums; see
 //           test/kernels/linearMatrix.gpu.test.ts
 // Includes  lib/live.wgsl, lib/silu.wgsl, lib/linear_io.wgsl, lib/linear_common.wgsl,
-//           lib/linear_store.wgsl, lib/linear_out_*.wgsl, lib/linear_tile.wgsl, lib/stagger.wgsl, lib/halves_*.wgsl
+//           lib/linear_store.wgsl, lib/linear_out_*.wgsl, lib/linear_tile.wgsl, lib/linear_slice.wgsl, lib/stagger.wgsl,
+//           lib/halves_*.wgsl
 // Needs     subgroups of 32; matrices of f16, 16 x 16 x 16, with f32 results
-override DIRECT: bool;  // whole tiles and no epilogue: results go straight to y
-override WHOLE_K: bool; // k is whole tiles
+override DIRECT: bool; // whole tiles and no epilogue: results go straight to y
 
 alias Left = subgroup_matrix_left<f16, 16, 16>;
 alias Right = subgroup_matrix_right<f16, 16, 16>;
@@ -37,13 +37,6 @@ const W_TILE = TILE * STRIDE;
 
 struct Eight { a: vec4u, b: vec4u, c: vec4u, d: vec4u, e: vec4u, f: vec4u, g: vec4u, h: vec4u }
 struct EightRaw { a: Raw, b: Raw, c: Raw, d: Raw, e: Raw, f: Raw, g: Raw, h: Raw }
-
-// Loads never branch: past the end of k they repeat the last chunk, which store_chunk makes zero, or the
-// last tile, which nothing multiplies.
-fn chunk_of(k: u32, lane: u32) -> u32 {
-  if (WHOLE_K) { return min(k, params.num_chunks - CHUNKS) + lane % CHUNKS; }
-  return min(k + lane % CHUNKS, params.num_chunks - 1u);
-}
 
 fn load_chunk(at: u32) -> vec4u { return bitcast<vec4u>(x[at]); } // finite halves are no NaN as f32
 
@@ -85,16 +78,6 @@ fn store_w(at: u32, w8: EightRaw, is_inside: bool) {
     halves_of(w8.a), halves_of(w8.b), halves_of(w8.c), halves_of(w8.d),
     halves_of(w8.e), halves_of(w8.f), halves_of(w8.g), halves_of(w8.h),
   ), is_inside);
-}
-
-// Where the rows of a lane's chunks begin: row and three more, LANE_ROWS apart.
-fn weight_rows(first_output: u32, row: u32) -> vec4u {
-  return params.num_chunks * vec4u(
-    weight_row(first_output, row),
-    weight_row(first_output, row + LANE_ROWS),
-    weight_row(first_output, row + 2u * LANE_ROWS),
-    weight_row(first_output, row + 3u * LANE_ROWS),
-  );
 }
 
 fn left(row: u32, step: u32) -> Left {

@@ -11,10 +11,10 @@
 // Accuracy  f16 products (weights of other dtypes are rounded to f16), f32 sums; see
 //           test/kernels/linearMatrix.gpu.test.ts
 // Includes  lib/live.wgsl, lib/silu.wgsl, lib/linear_io.wgsl, lib/linear_common.wgsl,
-//           lib/linear_store.wgsl, lib/linear_out_*.wgsl, lib/linear_tile.wgsl, lib/stagger.wgsl, lib/halves_*.wgsl
+//           lib/linear_store.wgsl, lib/linear_out_*.wgsl, lib/linear_tile.wgsl, lib/linear_slice.wgsl, lib/stagger.wgsl,
+//           lib/halves_*.wgsl
 // Needs     subgroups of 32; matrices of f16, 16 x 16 x 16, with f32 results
 // Prelude   const SPLITS, SPLIT_ROWS
-override WHOLE_K: bool; // k is whole tiles
 
 alias Left = subgroup_matrix_left<f16, 16, 16>;
 alias Right = subgroup_matrix_right<f16, 16, 16>;
@@ -33,23 +33,6 @@ const LANE_ROWS = LANES / CHUNKS; // rows of a tile that the lanes load at once
 var<workgroup> tiles: array<vec4u, (TOKENS + ROWS) * STRIDE>;
 
 struct Four { a: Raw, b: Raw, c: Raw, d: Raw }
-
-// Where the rows of a lane's chunks begin: row and three more, LANE_ROWS apart.
-fn weight_rows(first_output: u32, row: u32) -> vec4u {
-  return params.num_chunks * vec4u(
-    weight_row(first_output, row),
-    weight_row(first_output, row + LANE_ROWS),
-    weight_row(first_output, row + 2u * LANE_ROWS),
-    weight_row(first_output, row + 3u * LANE_ROWS),
-  );
-}
-
-// Loads never branch: past the end of k they repeat the last chunk, which store_chunk makes zero, or the
-// last tile, which nothing multiplies.
-fn chunk_of(k: u32, lane: u32) -> u32 {
-  if (WHOLE_K) { return min(k, params.num_chunks - CHUNKS) + lane % CHUNKS; }
-  return min(k + lane % CHUNKS, params.num_chunks - 1u);
-}
 
 fn load_x(row: u32, chunk: u32) -> vec4u {
   // finite halves are no NaN as f32

@@ -185,7 +185,10 @@ function isDirect({ out, bias, activation, part }: PartArgs): boolean {
   return isWhole && out.dtype === "f32" && bias === undefined && activation !== "swiglu";
 }
 
-/** What the loops over k of linear_matrix and linear_matrix_wide vary by. */
+/** Of the loops over k of linear_matrix and linear_matrix_wide. */
+const LOOP_SOURCES = ["lib/linear_slice.wgsl", "lib/stagger.wgsl"] as const;
+
+/** What those loops vary by. */
 function loopOverrides({ weight, stagger }: PartArgs): Record<string, number> {
   const { steps = 0, phases = 1 } = stagger ?? {};
   return {
@@ -197,7 +200,7 @@ function loopOverrides({ weight, stagger }: PartArgs): Record<string, number> {
 
 const matrixPart: Kernel<PartArgs> = defineKernel({
   name: "linear_matrix",
-  sources: (args) => [...sharedSources(args), "lib/stagger.wgsl", "linear_matrix.wgsl"],
+  sources: (args) => [...sharedSources(args), ...LOOP_SOURCES, "linear_matrix.wgsl"],
   prelude: () => MATRIX_PRELUDE,
   overrides: (args) => ({ DIRECT: Number(isDirect(args)), ...loopOverrides(args) }),
   launch: (args) => {
@@ -255,7 +258,7 @@ const WIDE_MIN_TILES = 100;
 
 const widePart: Kernel<PartArgs> = defineKernel({
   name: "linear_matrix_wide",
-  sources: (args) => [...sharedSources(args), "lib/stagger.wgsl", "linear_matrix_wide.wgsl"],
+  sources: (args) => [...sharedSources(args), ...LOOP_SOURCES, "linear_matrix_wide.wgsl"],
   prelude: ({ splits, out }) =>
     `${MATRIX_PRELUDE}
 const SPLITS = ${splits}u;

@@ -45,7 +45,8 @@ describe("completions", () => {
 
   test("max_tokens is 16 unless said, and a prompt may be token ids", async () => {
     const promptIds = tokenizer.encode(prompt);
-    const { usage } = await client.completions.create({ model: "sim", prompt: promptIds });
+    const { seed } = fixed; // ends a sequence no earlier
+    const { usage } = await client.completions.create({ model: "sim", prompt: promptIds, seed });
     expect(usage?.completion_tokens).toBe(16);
   });
 
