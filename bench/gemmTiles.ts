@@ -10,8 +10,9 @@
  * Dispatch  (tokens / 128, rows / 256): tokens vary fastest, so that workgroups which run together share rows of w
  * Tile      128 tokens x 256 rows x 64 of k; 8 subgroups, each all tokens x 32 rows
  *
- * Written out here, with every matrix a variable of its own and a buffer an array of its own: with functions over
- * structs of matrices the same kernel reaches 242 TFLOP/s on an H200 (4096 cubed), written out 292.
+ * Written out here, with every matrix a variable of its own and a buffer an array of its own. On an H200, 4096
+ * cubed, a kernel of this form reached 292 TFLOP/s (results/h200-2026-11-28/matrix-kernels.txt), and one with
+ * functions over structs of matrices 242 (tiledWeights.txt there). This text has not been timed yet.
  */
 const [TOKEN_TILES, ROW_TILES, SLICE] = [8, 2, 4]; // tiles of tokens and rows a subgroup, of k a slice
 const [LANES, CHUNKS, STRIDE] = [256, 8, 9]; // chunks of 8 halves in a token's slice; a row's distance

@@ -142,8 +142,8 @@ export class ModelRunner {
   }
 
   /**
-   * GPU time of each launch of one step. For use while no request runs. Empty where the adapter has no
-   * timestamps.
+   * GPU time of each launch of one step, or of all in a row. For use while no request runs. Empty where the
+   * adapter has no timestamps, and for all in a row where the step is in several passes.
    */
   async profileStep(step: ProfiledStep): Promise<readonly LaunchTime[]> {
     if (!this.#device.info.hasTimestamps) {
