@@ -6,12 +6,18 @@ const NO_NAP = { spinMs: Infinity, napMs: 0 };
 const BLOCKING: MapWait = { blocks: true, ...NO_NAP };
 const SHARING: MapWait = { blocks: false, ...NO_NAP };
 
+interface Pending {
+  looksLeft: number;
+  readonly done: () => void;
+  readonly isDue: () => boolean;
+}
+
 /** As Dawn on Node does: a look is queued while anything is pending, once at a time. */
 class FakeDawn {
   readonly loop = { setImmediate: (callback: () => void): unknown => setImmediate(callback) };
   numLooks = 0;
   numQueued = 0;
-  readonly #pending: { looksLeft: number; readonly done: () => void }[] = [];
+  readonly #pending: Pending[] = [];
   #isQueued = false;
 
   constructor() {
@@ -22,26 +28,27 @@ class FakeDawn {
     };
   }
 
-  /** A buffer whose map takes so many looks; it fails where `error` says so. */
-  buffer(looks: number, error?: Error): GPUBuffer {
+  /** A buffer whose map takes so many looks, and until `isDue`; it fails where `error` says so. */
+  buffer(looks: number, error?: Error, isDue: () => boolean = () => true): GPUBuffer {
     const buffer = {
       mapState: "unmapped",
       mapAsync: (): Promise<void> => {
         buffer.mapState = "pending";
         return new Promise((resolve, reject) => {
-          this.begin(looks, () => {
+          const done = (): void => {
             buffer.mapState = error === undefined ? "mapped" : "unmapped";
             if (error === undefined) resolve();
             else reject(error);
-          });
+          };
+          this.begin(looks, done, isDue);
         });
       },
     };
     return buffer as unknown as GPUBuffer;
   }
 
-  begin(looksLeft: number, done: () => void): void {
-    this.#pending.push({ looksLeft, done });
+  begin(looksLeft: number, done: () => void, isDue: () => boolean = () => true): void {
+    this.#pending.push({ looksLeft, done, isDue });
     this.#queue();
   }
 
@@ -60,7 +67,7 @@ class FakeDawn {
     this.numLooks += 1;
     for (const each of [...this.#pending]) {
       each.looksLeft -= 1;
-      if (each.looksLeft > 0) continue;
+      if (each.looksLeft > 0 || !each.isDue()) continue;
       this.#pending.splice(this.#pending.indexOf(each), 1);
       each.done();
     }
@@ -94,6 +101,32 @@ test.each([
   await new MapPump(wait, dawn.loop).map(dawn.buffer(10), 16, mayBlock);
   expect(turns).toBeGreaterThan(5);
   turns = 100;
+});
+
+test("a map is looked for now and then until it is nearly due, and often from then on", async () => {
+  const dawn = new FakeDawn();
+  let sleeps = 0;
+  const sleep = (callback: () => void, ms: number): unknown => {
+    sleeps += 1;
+    return setTimeout(callback, ms);
+  };
+  const pump = new MapPump(SHARING, Object.assign(dawn.loop, { setTimeout: sleep }));
+  const sleepsOf = async (ms: number): Promise<number> => {
+    const before = sleeps;
+    const end = performance.now() + ms;
+    const buffer = dawn.buffer(1, undefined, () => performance.now() >= end);
+    await pump.map(buffer, 16, false);
+    return sleeps - before;
+  };
+  expect([await sleepsOf(12), await sleepsOf(12)]).toEqual([0, 0]); // nothing is known of it yet
+  const known = await sleepsOf(12);
+  expect(known).toBeGreaterThan(2);
+  expect(known).toBeLessThanOrEqual(10);
+  expect(await sleepsOf(1)).toBeLessThanOrEqual(2); // sooner than expected: at most a sleep late
+  expect(await sleepsOf(12)).toBeLessThanOrEqual(1); // the shorter of the last two counts
+  const looks = dawn.numLooks;
+  await pump.map(dawn.buffer(10), 16, true); // one that the step waits for is watched
+  expect(dawn.numLooks - looks).toBe(10);
 });
 
 test("two maps at once are both served by one look each turn", async () => {
