@@ -27,7 +27,7 @@ struct Params {
   num_heads: u32, num_kv_heads: u32, max_blocks: u32, sliding_window: u32, scale: f32, num_quads: u32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> q: array<f32>;
+@group(0) @binding(1) var<storage, read> q: array<vec4f>;
 @group(0) @binding(2) var<storage, read> key_cache: array<KvOct>;
 @group(0) @binding(3) var<storage, read> value_cache: array<KvOct>;
 @group(0) @binding(4) var<storage, read> positions: array<u32>;
@@ -57,20 +57,23 @@ struct Turn {
 // `sum` is of the positions that this lane scored: a quarter of its part's.
 struct Softmax { top: Heads, sum: Heads, values: Octs }
 
-fn load_query(task: Task, element: u32) -> Heads {
-  var query = Heads();
+// A lane's eight elements of the queries, scaled so that weights are powers of two.
+fn load_queries(task: Task, oct: u32) -> Octs {
+  var queries = Octs();
   for (var head = 0u; head < HEADS; head++) { // a short last tile repeats a head
     let row = task.token * params.num_heads + task.first_head + min(head, task.num_heads - 1u);
-    query = with_head(query, head, q[row * QUADS * 4u + element] * (params.scale / LN_2));
+    let low = q[row * QUADS + 2u * oct] * (params.scale / LN_2);
+    let high = q[row * QUADS + 2u * oct + 1u] * (params.scale / LN_2);
+    queries.a = with_head(queries.a, head, low.x);
+    queries.b = with_head(queries.b, head, low.y);
+    queries.c = with_head(queries.c, head, low.z);
+    queries.d = with_head(queries.d, head, low.w);
+    queries.e = with_head(queries.e, head, high.x);
+    queries.f = with_head(queries.f, head, high.y);
+    queries.g = with_head(queries.g, head, high.z);
+    queries.h = with_head(queries.h, head, high.w);
   }
-  return query;
-}
-
-fn load_queries(task: Task, oct: u32) -> Octs {
-  let at = oct * 8u;
-  return Octs(
-    load_query(task, at), load_query(task, at + 1u), load_query(task, at + 2u), load_query(task, at + 3u),
-    load_query(task, at + 4u), load_query(task, at + 5u), load_query(task, at + 6u), load_query(task, at + 7u));
+  return queries;
 }
 
 // Past the end: the last key again, masked below.
@@ -78,14 +81,17 @@ fn place_of(task: Task, position: u32, oct: u32) -> u32 {
   return kv_row(task.sequence, min(position, task.end - 1u), task.kv_head) / 2u + oct;
 }
 
-fn load_turn(task: Task, first: u32, oct: u32) -> Turn {
-  let a = place_of(task, first, oct);
-  let b = place_of(task, first + PARTS, oct);
-  let c = place_of(task, first + 2u * PARTS, oct);
-  let d = place_of(task, first + 3u * PARTS, oct);
+// Where the four positions of a turn lie; looked up a turn ahead.
+fn places_of(task: Task, first: u32, oct: u32) -> vec4u {
+  return vec4u(
+    place_of(task, first, oct), place_of(task, first + PARTS, oct),
+    place_of(task, first + 2u * PARTS, oct), place_of(task, first + 3u * PARTS, oct));
+}
+
+fn load_turn(at: vec4u) -> Turn {
   return Turn(
-    load_key(a), load_key(b), load_key(c), load_key(d),
-    load_value(a), load_value(b), load_value(c), load_value(d));
+    load_key(at.x), load_key(at.y), load_key(at.z), load_key(at.w),
+    load_value(at.x), load_value(at.y), load_value(at.z), load_value(at.w));
 }
 
 // A lane's share of a score.
@@ -167,16 +173,16 @@ fn merge_subgroup(state: Softmax, subgroup: u32, sub_lane: u32, subgroup_size: u
     sum += subgroupShuffleXor(sum, step);
     values = add_shuffled(values, step);
   }
-  if (sub_lane < OCTS) {
-    let at = subgroup * QUADS * 4u + sub_lane * 8u;
+  if (sub_lane < OCTS) { // the first elements of all octs, then the second ones: lanes write side by side
+    let at = subgroup * QUADS * 4u + sub_lane;
     subgroup_values[at] = values.a;
-    subgroup_values[at + 1u] = values.b;
-    subgroup_values[at + 2u] = values.c;
-    subgroup_values[at + 3u] = values.d;
-    subgroup_values[at + 4u] = values.e;
-    subgroup_values[at + 5u] = values.f;
-    subgroup_values[at + 6u] = values.g;
-    subgroup_values[at + 7u] = values.h;
+    subgroup_values[at + OCTS] = values.b;
+    subgroup_values[at + 2u * OCTS] = values.c;
+    subgroup_values[at + 3u * OCTS] = values.d;
+    subgroup_values[at + 4u * OCTS] = values.e;
+    subgroup_values[at + 5u * OCTS] = values.f;
+    subgroup_values[at + 6u * OCTS] = values.g;
+    subgroup_values[at + 7u * OCTS] = values.h;
   }
   if (sub_lane == 0u) {
     subgroup_tops[subgroup] = top;
@@ -184,8 +190,9 @@ fn merge_subgroup(state: Softmax, subgroup: u32, sub_lane: u32, subgroup_size: u
   }
 }
 
-// The subgroups into one element of the result, for all heads.
-fn write_element(task: Task, num_subgroups: u32, element: u32) {
+// The subgroups into one element of the result, for all heads. place: the element's in subgroup_values
+fn write_element(task: Task, num_subgroups: u32, place: u32) {
+  let element = place % OCTS * 8u + place / OCTS;
   var top = subgroup_tops[0];
   for (var other = 1u; other < num_subgroups; other++) { top = max(top, subgroup_tops[other]); }
   var sum = Heads();
@@ -193,7 +200,7 @@ fn write_element(task: Task, num_subgroups: u32, element: u32) {
   for (var other = 0u; other < num_subgroups; other++) {
     let shrink = exp2(subgroup_tops[other] - top);
     sum += subgroup_sums[other] * shrink;
-    value += subgroup_values[other * QUADS * 4u + element] * shrink;
+    value += subgroup_values[other * QUADS * 4u + place] * shrink;
   }
   for (var head = 0u; head < task.num_heads; head++) {
     if (live.num_splits == 1u) {
@@ -246,13 +253,16 @@ fn main(
   var first = task.begin + lane / OCTS;
   let queries = load_queries(task, oct);
   var state = Softmax(Heads(FLOOR), Heads(), Octs());
+  var places = places_of(task, first, oct);
   for (var base = task.begin; base < task.end; base += TURN) {
-    state = add_turn(state, load_turn(task, first, oct), queries, first, task.end, sub_lane);
+    let turn = load_turn(places);
+    places = places_of(task, first + TURN, oct);
+    state = add_turn(state, turn, queries, first, task.end, sub_lane);
     first += TURN;
   }
   merge_subgroup(state, subgroup, sub_lane, subgroup_size);
   workgroupBarrier();
-  for (var element = lane; element < QUADS * 4u; element += LANES) {
-    write_element(task, LANES / subgroup_size, element);
+  for (var place = lane; place < QUADS * 4u; place += LANES) {
+    write_element(task, LANES / subgroup_size, place);
   }
 }

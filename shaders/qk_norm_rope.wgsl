@@ -22,11 +22,29 @@ struct Pair { low: vec4f, high: vec4f }
 @group(0) @binding(3) var<storage, read> slot_mapping: array<u32>;
 @group(0) @binding(4) var<storage, read> rope_table: array<vec4f>;
 
-fn qkv_quad(at: u32) -> vec4f {
-  var sum = qkv[at];
-  for (var p = 1u; p < params.num_partials; p++) { sum += qkv[p * params.partial_stride + at]; }
-  return sum;
+fn add(pair: Pair, low: u32, high: u32) -> Pair { return Pair(pair.low + qkv[low], pair.high + qkv[high]); }
+
+// The sums of two quads over the partials, in order; four partials are on their way at once.
+fn qkv_pair(low: u32, high: u32) -> Pair {
+  let stride = params.partial_stride;
+  var pair = Pair(vec4f(), vec4f());
+  var at = 0u;
+  var left = params.num_partials;
+  for (; left >= 4u; left -= 4u) {
+    pair = add(pair, low + at, high + at);
+    pair = add(pair, low + at + stride, high + at + stride);
+    pair = add(pair, low + at + 2u * stride, high + at + 2u * stride);
+    pair = add(pair, low + at + 3u * stride, high + at + 3u * stride);
+    at += 4u * stride;
+  }
+  for (; left > 0u; left--) {
+    pair = add(pair, low + at, high + at);
+    at += stride;
+  }
+  return pair;
 }
+
+fn qkv_quad(at: u32) -> vec4f { return qkv_pair(at, at).low; }
 
 fn rotate(pair: Pair, position: u32, at: u32) -> Pair {
   let cos = rope_table[position * QUADS + at];
@@ -47,7 +65,7 @@ fn main(
   let head = index / HALF % all_heads;
   let at = index % HALF;
   let row = (token * all_heads + head) * QUADS;
-  let pair = Pair(qkv_quad(row + at), qkv_quad(row + at + HALF));
+  let pair = qkv_pair(row + at, row + at + HALF);
   if (head < params.num_heads) {
     let rotated = rotate(normalise(pair, row, at, false), positions[token], at);
     let to = (token * params.num_heads + head) * QUADS + at;
