@@ -1,8 +1,8 @@
-// linear_matrix: y[t, n] = sum_k x[t, k] * w[n, k] + b[n] on tensor cores; with swiglu
+// linear_matrix: y[t, n] = sum_k x[t, k] * w[n, k] + b[n] on tensor cores, where tiles are few; with swiglu
 // y[t, n] = silu(g) * u, where g and u are the sums of rows n and num_outputs + n.
 //
-// Shapes    x: [tokens, in] f16   w: [rows, in] f32|f16|bf16   y: [tokens, out_stride] f32|f16
-//           tokens of x is a multiple of 128; rows past the live ones hold anything
+// Shapes    x: [tokens, in] f16 in tiles   w: [rows, in] f32|f16|bf16   y: [tokens, out_stride] f32, or f16 in
+//           tiles; tokens of x is a multiple of 128; rows past the live ones hold anything
 // Dispatch  (ceil(tokens / 128), ceil(rows / 128)): tokens vary fastest, so that the workgroups
 //           that run together share their rows of w in the L2 cache
 // Tile      128 tokens x 128 rows x 64 of k in 36 KiB of workgroup memory, rows 8 halves apart from
@@ -13,7 +13,7 @@
 // Accuracy  f16 products (weights of other dtypes are rounded to f16), f32 sums; see
 //           test/kernels/linearMatrix.gpu.test.ts
 // Includes  lib/live.wgsl, lib/silu.wgsl, lib/linear_io.wgsl, lib/linear_common.wgsl,
-//           lib/linear_store.wgsl, lib/linear_out_*.wgsl, lib/linear_tile.wgsl, lib/linear_slice.wgsl, lib/stagger.wgsl,
+//           lib/linear_store.wgsl, lib/linear_out_*.wgsl, lib/linear_tile.wgsl, lib/linear_slice.wgsl, lib/tiles.wgsl,
 //           lib/halves_*.wgsl
 // Needs     subgroups of 32; matrices of f16, 16 x 16 x 16, with f32 results
 override DIRECT: bool; // whole tiles and no epilogue: results go straight to y
@@ -40,9 +40,8 @@ struct EightRaw { a: Raw, b: Raw, c: Raw, d: Raw, e: Raw, f: Raw, g: Raw, h: Raw
 
 fn load_chunk(at: u32) -> vec4u { return bitcast<vec4u>(x[at]); } // finite halves are no NaN as f32
 
-fn load_x(row: u32, chunk: u32) -> Eight {
-  let at = row * params.num_chunks + chunk;
-  let step = LANE_ROWS * params.num_chunks;
+fn load_x(at: u32) -> Eight {
+  let step = 16u * params.num_chunks; // from 16 tokens to the next
   return Eight(
     load_chunk(at), load_chunk(at + step), load_chunk(at + 2u * step), load_chunk(at + 3u * step),
     load_chunk(at + 4u * step), load_chunk(at + 5u * step), load_chunk(at + 6u * step), load_chunk(at + 7u * step),
@@ -62,7 +61,7 @@ fn store_chunk(at: u32, halves: vec4u, is_inside: bool) {
   tiles[at] = select(vec4u(), halves, WHOLE_K || is_inside);
 }
 
-fn store_x(at: u32, x8: Eight, is_inside: bool) {
+fn store_eight(at: u32, x8: Eight, is_inside: bool) {
   store_chunk(at, x8.a, is_inside);
   store_chunk(at + LANE_ROWS * STRIDE, x8.b, is_inside);
   store_chunk(at + 2u * LANE_ROWS * STRIDE, x8.c, is_inside);
@@ -74,7 +73,7 @@ fn store_x(at: u32, x8: Eight, is_inside: bool) {
 }
 
 fn store_w(at: u32, w8: EightRaw, is_inside: bool) {
-  store_x(at, Eight(
+  store_eight(at, Eight(
     halves_of(w8.a), halves_of(w8.b), halves_of(w8.c), halves_of(w8.d),
     halves_of(w8.e), halves_of(w8.f), halves_of(w8.g), halves_of(w8.h),
   ), is_inside);
@@ -98,7 +97,7 @@ fn main(
   let first_output = group.y * select(TILE, HALF_TILE, params.is_swiglu != 0u);
   let row = lane / CHUNKS;
   let place = row * STRIDE + lane % CHUNKS;
-  let x_row = first_token + row;
+  let tokens = first_token * params.num_chunks;
   let low_rows = weight_rows(first_output, row);
   let high_rows = weight_rows(first_output, row + HALF_TILE);
   // this subgroup's 64 x 64 of the tile
@@ -121,17 +120,16 @@ fn main(
   var c31: Sums;
   var c32: Sums;
   var c33: Sums;
-  var k = first_chunk(group);
-  var x8 = load_x(x_row, chunk_of(k, lane));
+  var k = 0u;
+  var x8 = load_x(x_chunk(tokens, k, lane));
   var w8 = load_w(low_rows, high_rows, chunk_of(k, lane));
   for (; k < params.num_chunks; k += CHUNKS) {
     let is_inside = k + lane % CHUNKS < params.num_chunks;
-    store_x(place, x8, is_inside);
+    store_eight(x_place(lane), x8, is_x_inside(k, lane));
     store_w(W_TILE + place, w8, is_inside);
     workgroupBarrier();
-    let next = chunk_of(k + CHUNKS, lane);
-    x8 = load_x(x_row, next);
-    w8 = load_w(low_rows, high_rows, next);
+    x8 = load_x(x_chunk(tokens, k + CHUNKS, lane));
+    w8 = load_w(low_rows, high_rows, chunk_of(k + CHUNKS, lane));
     for (var step = 0u; step < CHUNKS; step += 2u) {
       let b0 = right(n, step);
       let b1 = right(n + 16u, step);

@@ -1,7 +1,7 @@
 // linear_matrix_few: y[t, n] = sum_k x[t, k] * w[n, k] + b[n] on tensor cores, for batched decode; with
 // swiglu y[t, n] = silu(g) * u, where g and u are the sums of rows n and num_outputs + n.
 //
-// Shapes    x: [tokens, in] f16   w: [rows, in] f32|f16|bf16   y: [tokens, out_stride] f32|f16
+// Shapes    x: [tokens, in] f16 in tiles   w: [rows, in] f32|f16|bf16   y: [tokens, out_stride] f32, or f16 in tiles
 //           tokens of x is a multiple of 32; rows past the live ones hold anything
 // Dispatch  (workgroups of 32 rows in x and y, 32 tokens in z)
 // Tile      reading w is what takes the time, so tiles are small and many: 32 tokens x 32 rows, of
@@ -11,7 +11,7 @@
 // Accuracy  f16 products (weights of other dtypes are rounded to f16), f32 sums; see
 //           test/kernels/linearMatrix.gpu.test.ts
 // Includes  lib/live.wgsl, lib/silu.wgsl, lib/linear_io.wgsl, lib/linear_common.wgsl,
-//           lib/linear_store.wgsl, lib/linear_out_*.wgsl, lib/linear_tile.wgsl, lib/halves_*.wgsl
+//           lib/linear_store.wgsl, lib/linear_out_*.wgsl, lib/linear_tile.wgsl, lib/tiles.wgsl, lib/halves_*.wgsl
 // Needs     subgroups of 32; matrices of f16, 16 x 16 x 16, with f32 results
 const TILE = 32u; // tokens, and rows
 const HALF_TILE = 16u;
@@ -25,19 +25,21 @@ const SUM_STRIDE = TILE / 4u; // of a token's sums, in vec4
 
 var<workgroup> regions: array<vec4u, SUBGROUPS * REGION>;
 
-// Four rows of a tile, 4 apart: eight lanes read 128 bytes of each.
+// Four chunks: of w rows 4 apart, of which eight lanes read 128 bytes each; of x tiles side by side.
 struct Four { a: vec4u, b: vec4u, c: vec4u, d: vec4u }
 struct FourRaw { a: Raw, b: Raw, c: Raw, d: Raw }
 
-// Loads never branch: past the end of k they repeat the last chunk, which store_chunk makes zero.
-fn load_x(row: u32, chunk: u32) -> Four {
-  let at = row * params.num_chunks + min(chunk, params.num_chunks - 1u);
-  let step = 4u * params.num_chunks;
+// Loads never branch: past the end of k they repeat the last chunk or tile, which store_chunk makes zero.
+// 16 tokens of a slice, as their tiles lie; `first` is what those begin with.
+fn load_x(first: u32, k: u32, lane: u32) -> Four {
+  let last = params.num_chunks / 2u - 1u;
+  let at = first + lane % 32u;
+  let tile = k / 2u;
   return Four( // finite halves are no NaN as f32
-    bitcast<vec4u>(x[at]),
-    bitcast<vec4u>(x[at + step]),
-    bitcast<vec4u>(x[at + 2u * step]),
-    bitcast<vec4u>(x[at + 3u * step]),
+    bitcast<vec4u>(x[at + 32u * min(tile, last)]),
+    bitcast<vec4u>(x[at + 32u * min(tile + 1u, last)]),
+    bitcast<vec4u>(x[at + 32u * min(tile + 2u, last)]),
+    bitcast<vec4u>(x[at + 32u * min(tile + 3u, last)]),
   );
 }
 
@@ -50,15 +52,18 @@ fn store_chunk(at: u32, halves: vec4u, is_inside: bool) {
   regions[at] = select(vec4u(), halves, is_inside);
 }
 
-fn store_x(at: u32, four: Four, is_inside: bool) {
-  store_chunk(at, four.a, is_inside);
-  store_chunk(at + 4u * STRIDE, four.b, is_inside);
-  store_chunk(at + 8u * STRIDE, four.c, is_inside);
-  store_chunk(at + 12u * STRIDE, four.d, is_inside);
+fn store_x(at: u32, four: Four, k: u32) {
+  store_chunk(at, four.a, k < params.num_chunks);
+  store_chunk(at + 2u, four.b, k + 2u < params.num_chunks);
+  store_chunk(at + 4u, four.c, k + 4u < params.num_chunks);
+  store_chunk(at + 6u, four.d, k + 6u < params.num_chunks);
 }
 
 fn store_w(at: u32, four: FourRaw, is_inside: bool) {
-  store_x(at, Four(halves_of(four.a), halves_of(four.b), halves_of(four.c), halves_of(four.d)), is_inside);
+  store_chunk(at, halves_of(four.a), is_inside);
+  store_chunk(at + 4u * STRIDE, halves_of(four.b), is_inside);
+  store_chunk(at + 8u * STRIDE, halves_of(four.c), is_inside);
+  store_chunk(at + 12u * STRIDE, halves_of(four.d), is_inside);
 }
 
 @compute @workgroup_size(LANES)
@@ -92,23 +97,26 @@ fn main(
   var c01: subgroup_matrix_result<f32, 16, 16>;
   var c10: subgroup_matrix_result<f32, 16, 16>;
   var c11: subgroup_matrix_result<f32, 16, 16>;
-  var current = subgroup * CHUNKS + chunk;
-  var w0 = load_w(rows0, current);
-  var w1 = load_w(rows1, current);
-  var x0 = load_x(first_token + row, current);
-  var x1 = load_x(first_token + row + 16u, current);
+  let x_place = region + lane % 32u / 2u * STRIDE + lane % 2u;
+  let tokens0 = first_token * params.num_chunks;
+  let tokens1 = tokens0 + 16u * params.num_chunks;
+  var mine = subgroup * CHUNKS;
+  var w0 = load_w(rows0, mine + chunk);
+  var w1 = load_w(rows1, mine + chunk);
+  var x0 = load_x(tokens0, mine, lane);
+  var x1 = load_x(tokens1, mine, lane);
   for (var k = 0u; k < params.num_chunks; k += SUBGROUPS * CHUNKS) {
-    let is_inside = current < params.num_chunks;
-    store_x(place, x0, is_inside);
-    store_x(place + 16u * STRIDE, x1, is_inside);
+    let is_inside = mine + chunk < params.num_chunks;
+    store_x(x_place, x0, mine);
+    store_x(x_place + 16u * STRIDE, x1, mine);
     store_w(place + W_TILE, w0, is_inside);
     store_w(place + W_TILE + 16u * STRIDE, w1, is_inside);
     workgroupBarrier();
-    current += SUBGROUPS * CHUNKS;
-    w0 = load_w(rows0, current);
-    w1 = load_w(rows1, current);
-    x0 = load_x(first_token + row, current);
-    x1 = load_x(first_token + row + 16u, current);
+    mine += SUBGROUPS * CHUNKS;
+    w0 = load_w(rows0, mine + chunk);
+    w1 = load_w(rows1, mine + chunk);
+    x0 = load_x(tokens0, mine, lane);
+    x1 = load_x(tokens1, mine, lane);
     for (var step = 0u; step < CHUNKS; step += 2u) {
       let a_at = region + step;
       let b_at = region + W_TILE + step;

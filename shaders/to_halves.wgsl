@@ -1,8 +1,9 @@
-// to_halves: y[t, i] = x[t, i] as f16, clamped to the finite ones, two to a u32
+// to_halves: y[t, i] = x[t, i] as f16 in tiles, clamped to the finite ones, two to a u32
 //
-// Shapes    x: [tokens, 8 * chunks] f32    y: [tokens, 8 * chunks] f16
+// Shapes    x: [tokens, 8 * chunks] f32    y: [tokens, 8 * chunks] f16 in tiles
 // Dispatch  ceil(tokens * chunks / WG_SIZE) workgroups in x and y: a lane converts eight elements
 // Accuracy  rounded as pack2x16float does
+// Includes  lib/live.wgsl, lib/tiles.wgsl
 override WG_SIZE: u32 = 256;
 
 struct Params { num_chunks: u32, rows_are_samples: u32 }
@@ -22,7 +23,7 @@ fn main(
   let most = vec4f(65504.0);
   let lo = clamp(x[2u * chunk], -most, most);
   let hi = clamp(x[2u * chunk + 1u], -most, most);
-  y[chunk] = vec4u(
+  y[tiled_chunk(chunk / params.num_chunks, chunk % params.num_chunks, params.num_chunks)] = vec4u(
     pack2x16float(lo.xy),
     pack2x16float(lo.zw),
     pack2x16float(hi.xy),

@@ -1,4 +1,8 @@
 /** The SwiGLU feed-forward block: down(silu(gate(x)) * up(x)). */
+import { ceilDiv } from "../../src/common/math.ts";
+import type { LiveCounts } from "../../src/device/liveCounts.ts";
+import { Tensor } from "../../src/device/tensor.ts";
+import { isTiled, TILE } from "../../src/kernels/activationTiles.ts";
 import type { LinearInput } from "../../src/kernels/linearFused.ts";
 import { allocLinearInput } from "../../src/kernels/linearMatrix.ts";
 import type { ForwardContext, WeightStore } from "./context.ts";
@@ -19,12 +23,14 @@ export class Mlp {
   /** residual += down(silu(gate(x)) * up(x)); x: [capacity, hidden] */
   forward(context: ForwardContext, x: LinearInput, residual: ResidualStream): void {
     const { rec, capacity } = context;
-    const activation = allocLinearInput(rec, "activation", [
-      capacity,
-      this.#gateUpProj.intermediateSize,
-    ]);
+    const shape = [capacity, this.#gateUpProj.intermediateSize];
+    const activation =
+      x instanceof Tensor && isTiled(x)
+        ? allocLinearInput(rec, "activation", shape)
+        : rec.alloc("activation", shape);
     this.#gateUpProj.forward(context, x, activation);
-    rec.tap(`${this.#name}.activation`, activation);
+    const tiles = ({ numTokens }: LiveCounts): number => ceilDiv(numTokens, TILE);
+    rec.tap(`${this.#name}.activation`, activation, isTiled(activation) ? tiles : undefined);
     residual.add(context, this.#downProj, activation);
   }
 }

@@ -1,6 +1,6 @@
-// linear_out_f16: four neighbouring columns of y as f16, clamped to the finite ones; finite halves,
-// two to a word, are no NaN as f32. Columns and strides are multiples of 4.
-// Needs     lib/linear_store.wgsl
+// linear_out_f16: four neighbouring columns of y as f16 in tiles, clamped to the finite ones; finite halves,
+// two to a word, are no NaN as f32. Columns are multiples of 4, strides of 16.
+// Needs     lib/linear_store.wgsl, lib/tiles.wgsl
 fn store_four(token: u32, n: u32, sums: vec4f, ups: vec4f) {
   if (n >= params.num_outputs) { return; }
   let most = vec4f(65504.0);
@@ -14,7 +14,8 @@ fn store_four(token: u32, n: u32, sums: vec4f, ups: vec4f) {
     -most,
     most,
   );
-  let at = (token * params.out_stride + params.out_offset + n) / 2u;
+  let column = params.out_offset + n;
+  let at = 4u * tiled_chunk(token, column / 8u, params.out_stride / 8u) + column % 8u / 2u;
   put(at, bitcast<f32>(pack2x16float(values.xy)));
   put(at + 1u, bitcast<f32>(pack2x16float(values.zw)));
 }

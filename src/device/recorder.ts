@@ -7,8 +7,8 @@ import type { HostOp, Launch, RecordedOp } from "./launch.ts";
 import { type LiveCounts, liveBytes } from "./liveCounts.ts";
 import { Tensor, TensorStorage } from "./tensor.ts";
 
-/** Receives a tap's bytes: `rows` live rows of the tensor. */
-export type TapSink = (name: string, tensor: Tensor, bytes: Uint8Array) => void;
+/** Receives a tap's bytes, the live rows of the tensor, and the step's counts. */
+export type TapSink = (name: string, tensor: Tensor, bytes: Uint8Array, live: LiveCounts) => void;
 
 /** Fields of a HostOp that have a default. */
 export type HostOpSpec = Pick<HostOp, "label" | "run"> &
@@ -71,7 +71,7 @@ export class Recorder {
       downloads: [tensor],
       downloadBytes: (live) => liveBytes(tensor, (rows ?? ((l) => l.numTokens))(live)),
       run: async (io) => {
-        sink(name, tensor, await io.download(0));
+        sink(name, tensor, await io.download(0), io.live);
       },
     });
   }

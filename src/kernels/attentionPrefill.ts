@@ -11,7 +11,7 @@ import {
 } from "./attentionArgs.ts";
 import { choosePrefillVariant, type PrefillVariant, TILE_Q } from "./attentionVariant.ts";
 import { defineKernel, type Kernel } from "./kernel.ts";
-import { MATRIX_PRELUDE } from "./linearMatrix.ts";
+import { MATRIX_PRELUDE } from "./linearMatrixKernels.ts";
 
 export const attentionPrefill: Kernel<AttentionArgs> = defineKernel({
   name: "attention_prefill",

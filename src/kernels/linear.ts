@@ -5,13 +5,15 @@ import { ceilDiv } from "../common/math.ts";
 import { type AdapterInfo, expectDType, expectShape, type Tensor } from "../device/device.ts";
 import type { LaunchCounts } from "../device/liveCounts.ts";
 import type { Recorder } from "../device/recorder.ts";
+import { isTiled, TILE, tilesShape } from "./activationTiles.ts";
 import { defineKernel, type Kernel, type KernelLaunch, pack } from "./kernel.ts";
 import {
-  halvesRows,
+  halvesShape,
   hasMatrixKernel,
   linearMatrix,
   MAX_FEW_TOKENS,
   MIN_MATRIX_OUT_BYTES,
+  takesFeatures,
 } from "./linearMatrix.ts";
 import { linearFields } from "./linearParams.ts";
 import { gemvOverrides, gemvSources, PLAIN_ROWS, type Reach, reachOfGemv } from "./linearGemv.ts";
@@ -40,11 +42,14 @@ export interface LinearWeight {
 }
 
 export interface LinearArgs {
-  /** [capacity, inFeatures]; or f16 for tensor cores alone: [halvesRows(capacity), inFeatures] */
+  /** [capacity, inFeatures]; or f16 in tiles for tensor cores alone: halvesShape(capacity, inFeatures) */
   readonly x: Tensor;
   readonly weight: LinearWeight;
   readonly bias?: Tensor; // [outFeatures]; with swiglu all gate biases, then all up biases
-  /** [capacity or more, outputs or more], f16 only after an f16 x; outputs = outFeatures, with swiglu half */
+  /**
+   * [capacity or more, outputs or more], outputs = outFeatures, with swiglu half; or f16 in tiles after an f16 x:
+   * halvesShape(capacity, outputs)
+   */
   readonly out: Tensor;
   /** Which count says how many rows are live. */
   readonly rows: "tokens" | "samples";
@@ -52,8 +57,6 @@ export interface LinearArgs {
   readonly activation?: "none" | "swiglu";
   /** Replaces the choice of linearVariants, for tests and benchmarks. */
   readonly choices?: readonly LinearChoice[];
-  /** On tensor cores, lets workgroups begin in phases, for benchmarks; see shaders/lib/stagger.wgsl. */
-  readonly stagger?: { readonly steps: number; readonly phases: number };
 }
 
 interface PartArgs extends LinearArgs {
@@ -66,9 +69,9 @@ export function linear(rec: Recorder, args: LinearArgs): void {
   checkLinear(args);
   const { x, weight, out } = args;
   const [capacity = 0] = out.shape;
-  if (x.dtype === "f16") {
+  if (isTiled(x)) {
     linearMatrix(rec, args, { minRows: 1, maxRows: MAX_FEW_TOKENS }, "few");
-    if (capacity > MAX_FEW_TOKENS) {
+    if ((x.shape[0] ?? 0) * TILE > MAX_FEW_TOKENS) {
       linearMatrix(rec, args, { minRows: MAX_FEW_TOKENS + 1, maxRows: Infinity }, "many");
     }
     return;
@@ -77,6 +80,7 @@ export function linear(rec: Recorder, args: LinearArgs): void {
   const usesMatrices =
     args.choices === undefined &&
     capacity > MAX_GEMV_CAPACITY &&
+    takesFeatures(weight.inFeatures) &&
     out.sizeBytes >= MIN_MATRIX_OUT_BYTES &&
     hasMatrixKernel(rec.device.info);
   if (usesMatrices) {
@@ -154,15 +158,18 @@ function reachOfGemm(numRows: number): Reach {
 /** Throws a ShapeError that names what does not fit. */
 export function checkLinear(args: LinearArgs): void {
   const { x, weight, out, activation } = args;
-  const { outFeatures } = weight;
+  const { outFeatures, inFeatures } = weight;
   const numOutputs = activation === "swiglu" ? outFeatures / 2 : outFeatures;
-  const [capacity = 0, outStride = 0] = out.shape;
-  const isHalves = x.dtype === "f16";
-  expectShape("x", x, [isHalves ? halvesRows(capacity) : capacity, weight.inFeatures]);
   checkWeight(args);
-  if (out.dtype === "f16" && (!isHalves || outStride % 4 !== 0)) {
-    throw new ShapeError("out: expected f32, or f16 with columns in fours after an f16 x");
+  const [capacity = 0, outStride = 0] = out.shape;
+  if (out.dtype === "f16") {
+    if (!isTiled(x)) throw new ShapeError("out: expected f32, or f16 after an f16 x");
+    const tokens = (x.shape[0] ?? 0) * TILE;
+    expectShape("x", x, tilesShape(tokens, inFeatures));
+    expectShape("out", out, tilesShape(tokens, numOutputs));
+    return;
   }
+  expectShape("x", x, isTiled(x) ? halvesShape(capacity, inFeatures) : [capacity, inFeatures]);
   if (out.shape.length !== 2 || outStride < numOutputs) {
     throw new ShapeError(
       `out: expected [capacity, ${numOutputs} or more], got [${out.shape.join(", ")}]`,

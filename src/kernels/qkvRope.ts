@@ -2,6 +2,7 @@
 import { ShapeError } from "../common/errors.ts";
 import { type AdapterInfo, expectShape, Tensor } from "../device/device.ts";
 import type { Recorder } from "../device/recorder.ts";
+import { isTiled } from "./activationTiles.ts";
 import { fusedGemv, type NormedInput } from "./fusedGemv.ts";
 import { checkWeight, type LinearArgs } from "./linear.ts";
 import { linearSplit, splitsOf } from "./linearMatrix.ts";
@@ -34,7 +35,7 @@ export function qkvRope(rec: Recorder, args: QkvRopeArgs): void {
   }
   const capacity = q.shape[0] ?? 0;
   const hasBias = args.bias !== undefined;
-  const isHalves = x instanceof Tensor && x.dtype === "f16";
+  const isHalves = x instanceof Tensor && isTiled(x);
   const splits = isHalves ? splitsOf(rec.device.info, { weight, capacity, hasBias }) : 1;
   const qkv = rec.alloc("qkv", [splits * capacity, numRows]);
   if (isHalves && splits > 1) linearSplit(rec, { x, weight, out: qkv, rows: "tokens" }, splits);

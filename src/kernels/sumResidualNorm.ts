@@ -3,9 +3,10 @@
  * normed. The shaders are shaders/sum_residual_norm.wgsl and add_partials.wgsl.
  */
 import { ShapeError } from "../common/errors.ts";
-import { ceilDiv } from "../common/math.ts";
+import { ceilDiv, roundUp } from "../common/math.ts";
 import { type AdapterInfo, expectDType, expectShape, type Tensor } from "../device/device.ts";
 import type { LaunchCounts } from "../device/liveCounts.ts";
+import { isTiled, TILE, tilesShape } from "./activationTiles.ts";
 import { defineKernel, f32, type Field, type Kernel, pack, u32, workgroupSize } from "./kernel.ts";
 
 /** `count` tensors [capacity, hidden], `strideElements` apart in one. */
@@ -30,7 +31,7 @@ export interface SumResidualNormArgs {
   readonly partials?: Partials; // none: the residual stays as it is
   readonly residual: Tensor; // [capacity, hidden]; updated in place
   readonly weight: Tensor; // [hidden]
-  readonly out: Tensor; // [capacity, hidden] f32; or f16, with capacity or more rows
+  readonly out: Tensor; // [capacity, hidden] f32; or f16 in tiles, of capacity or more tokens
   readonly eps: number; // the checkpoint's rms_norm_eps
   /** Lanes of a token's workgroup, a power of two; normLanes by default. */
   readonly lanes?: number;
@@ -42,7 +43,7 @@ export const sumResidualNorm: Kernel<SumResidualNormArgs> = defineKernel<SumResi
   sources: ({ out }) => [
     "lib/block_sum.wgsl",
     "lib/partial_sum.wgsl",
-    `lib/quad_${out.dtype}.wgsl`,
+    ...(isTiled(out) ? ["lib/tiles.wgsl", "lib/quad_f16.wgsl"] : ["lib/quad_f32.wgsl"]),
     "sum_residual_norm.wgsl",
   ],
   overrides: ({ residual, lanes }, adapter) => {
@@ -97,12 +98,16 @@ export const sumPartials: Kernel<SumPartialsArgs> = defineKernel<SumPartialsArgs
   },
 });
 
-/** f16 is for linear layers on tensor cores, which read whole tiles of rows. */
+/** f16 is for linear layers on tensor cores, which read whole tiles. */
 function checkOut(out: Tensor, residual: Tensor): void {
-  expectDType("out", out, ["f32", "f16"]);
   const [capacity = 0, hidden = 0] = residual.shape;
-  const rows = out.dtype === "f16" ? Math.max(capacity, out.shape[0] ?? 0) : capacity;
-  expectShape("out", out, [rows, hidden]);
+  if (!isTiled(out)) {
+    expectDType("out", out, ["f32"]);
+    expectShape("out", out, [capacity, hidden]);
+    return;
+  }
+  const tokens = Math.max(roundUp(capacity, TILE), (out.shape[0] ?? 0) * TILE);
+  expectShape("out", out, tilesShape(tokens, hidden));
 }
 
 /** Tokens whose workgroups leave most of a GPU idle, so that what counts is how long one takes. */

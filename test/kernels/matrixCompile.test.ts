@@ -1,11 +1,10 @@
 /** Kernels on tensor cores run on no software adapter, but their WGSL is checked everywhere. */
-import { afterAll, beforeAll, expect, test } from "vitest";
-import { recordMatrixVariants } from "../../bench/tiledWeightsCases.ts";
+import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import type { DType } from "../../src/common/dtype.ts";
 import type { Tensor } from "../../src/device/device.ts";
 import { attentionPrefill } from "../../src/kernels/attentionPrefill.ts";
 import {
-  halvesRows,
+  halvesShape,
   hasMatrixKernel,
   linearMatrix,
   linearSplit,
@@ -16,6 +15,12 @@ let device: NullDevice;
 
 beforeAll(async () => {
   device = await openNullDevice();
+});
+
+const tensors: Tensor[] = [];
+
+afterEach(() => {
+  for (const each of tensors.splice(0)) device.free(each);
 });
 
 afterAll(async () => {
@@ -31,7 +36,11 @@ async function expectCompiles(record: Parameters<NullDevice["record"]>[0]): Prom
 }
 
 const ALL = { minRows: 1, maxRows: Infinity };
-const tensor = (shape: readonly number[], dtype: DType): Tensor => device.empty(shape, dtype);
+const tensor = (shape: readonly number[], dtype: DType): Tensor => {
+  const made = device.empty(shape, dtype);
+  tensors.push(made);
+  return made;
+};
 
 test.each(["f32", "f16", "bf16"] as const)("linear layers over %s weights", async (dtype) => {
   expect(hasMatrixKernel(device.info)).toBe(true);
@@ -39,7 +48,9 @@ test.each(["f32", "f16", "bf16"] as const)("linear layers over %s weights", asyn
     for (const [capacity, numRows] of [
       [64, 256],
       [64, 16_384],
+      [64, 24_640],
       [256, 256],
+      [128, 25_600],
     ] as const) {
       const weight = {
         parts: [{ tensor: tensor([numRows, 64], dtype), outOffset: 0 }],
@@ -47,22 +58,27 @@ test.each(["f32", "f16", "bf16"] as const)("linear layers over %s weights", asyn
         inFeatures: 64,
       };
       const rows = "tokens";
-      const x = tensor([halvesRows(capacity), 64], "f16");
+      const x = tensor(halvesShape(capacity, 64), "f16");
       const kind = capacity > 64 ? "many" : "few";
       for (const activation of ["none", "swiglu"] as const) {
-        const out = tensor([halvesRows(capacity), numRows], "f16");
+        const outputs = activation === "swiglu" ? numRows / 2 : numRows;
+        const out = tensor(halvesShape(capacity, outputs), "f16");
         linearMatrix(rec, { x, weight, out, rows, activation }, ALL, kind);
       }
       const plain = tensor([capacity, 64], "f32");
       const out = tensor([capacity, numRows], "f32");
       linearMatrix(rec, { x: plain, weight, out, rows }, ALL, kind);
       const parts = tensor([4 * capacity, numRows], "f32");
-      const stagger = { steps: 100, phases: 2 };
-      linearMatrix(rec, { x: plain, weight, out, rows, stagger }, ALL, kind);
-      if (kind === "few") linearSplit(rec, { x, weight, out: parts, rows, stagger }, 4);
+      if (kind === "few") linearSplit(rec, { x, weight, out: parts, rows }, 4);
     }
   });
-  expect(names).toEqual(["linear_matrix", "linear_matrix_few", "linear_matrix_wide", "to_halves"]);
+  expect(names).toEqual([
+    "linear_matrix",
+    "linear_matrix_few",
+    "linear_matrix_stream",
+    "linear_matrix_wide",
+    "to_halves",
+  ]);
 });
 
 test.each([64, 128])("prefill attention with heads of %i", async (headDim) => {
@@ -90,13 +106,6 @@ test.each([64, 128])("prefill attention with heads of %i", async (headDim) => {
     }
   });
   expect(device.specs.every(({ code }) => code.includes("subgroup_matrix"))).toBe(true);
-});
-
-test("kernels that benchmarks compare", async () => {
-  const names = await expectCompiles((rec) => {
-    recordMatrixVariants(device, rec);
-  });
-  expect(names).toEqual(["few_tiles", "gemm_tiles"]);
 });
 
 test("a fault is found, with the kernel's name and the line", async () => {

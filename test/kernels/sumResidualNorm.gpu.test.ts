@@ -8,6 +8,7 @@ import {
   type Partials,
   sumResidualNorm,
 } from "../../src/kernels/sumResidualNorm.ts";
+import { fromTiles, tilesShape } from "../../src/kernels/activationTiles.ts";
 import { rmsNormOracle } from "../oracles/rmsNorm.ts";
 import { addPartialsOracle } from "../oracles/sumResidualNorm.ts";
 import { expectClose, randomF32, test } from "../support/gpu.ts";
@@ -76,20 +77,21 @@ test.for([undefined, 64, 1024])(
   },
 );
 
-test("sumResidualNorm writes f16, clamped to the finite ones, and no other row", async ({
+test("sumResidualNorm writes f16 in tiles, clamped to the finite ones, and no other token", async ({
   device,
 }) => {
-  const [numTokens, capacity, rows, hidden] = [3, 5, 32, 24];
+  const [numTokens, capacity, rows, hidden] = [19, 21, 64, 48];
   const before = randomF32(capacity * hidden, 7);
   const weights = randomF32(hidden, 8).map((value, i) => (i === 5 ? 1e6 : value));
   const residual = device.upload(before, [capacity, hidden]);
   const weight = device.upload(weights, [hidden]);
   const sentinel = new Uint16Array(new Float16Array(rows * hidden).fill(-7).buffer);
-  const out = device.upload(sentinel, [rows, hidden], "f16");
+  const out = device.upload(sentinel, tilesShape(rows, hidden), "f16");
   await device.run((rec) => {
     sumResidualNorm(rec, { residual, weight, out, eps: 1e-5 });
   }, liveRows(numTokens));
-  const got = new Float16Array(await device.readBytes(out));
+  const tiles = new Uint16Array(await device.readBytes(out));
+  const got = new Float16Array(fromTiles(tiles, rows, hidden).buffer);
   const normed = rmsNormOracle(Float64Array.from(before), weights, 1e-5);
   const finite = normed
     .slice(0, numTokens * hidden)

@@ -6,7 +6,7 @@ import { liveRows } from "../../device/liveCounts.ts";
 import type { Recorder } from "../../device/recorder.ts";
 import type { LinearWeight } from "../../kernels/linear.ts";
 import { linearFrom, type LinearInput, linearOnto } from "../../kernels/linearFused.ts";
-import { halvesRows, linearSplit, splitsOf, takesHalves } from "../../kernels/linearMatrix.ts";
+import { halvesShape, linearSplit, splitsOf, takesHalves } from "../../kernels/linearMatrix.ts";
 import { MAX_GEMV_CAPACITY } from "../../kernels/linearVariant.ts";
 import { qkvRope } from "../../kernels/qkvRope.ts";
 import { ropeTable } from "../../kernels/rope.ts";
@@ -93,15 +93,19 @@ async function prepare(memory: CaseMemory, numCopies: number, draft: Draft): Pro
   }
   const isHalves = kind === "swiglu" && isHalvesInput(memory, shape, capacity);
   const out = isHalves
-    ? memory.empty([halvesRows(capacity), draft.numOutputs], "f16")
+    ? memory.empty(halvesShape(capacity, draft.numOutputs), "f16")
     : memory.empty([capacity, draft.numOutputs]);
   const activation = kind === "swiglu" ? "swiglu" : "none";
   return (rec, copy) => linearFrom(rec, { x, weight: weightOf(copy), out, rows, activation });
 }
 
 /** True where the layers hand on activations as f16, for tensor cores alone. */
-function isHalvesInput({ device }: CaseMemory, { rows }: LinearShape, capacity: number): boolean {
-  return rows === "tokens" && takesHalves(device.info, capacity);
+function isHalvesInput(
+  { device }: CaseMemory,
+  { rows, inFeatures }: LinearShape,
+  capacity: number,
+): boolean {
+  return rows === "tokens" && takesHalves(device.info, capacity, inFeatures);
 }
 
 /** A norm for few tokens, else its output, as f16 where tensor cores do all the work. */
@@ -112,7 +116,7 @@ async function inputOf(
 ): Promise<LinearInput> {
   const { inFeatures } = shape;
   if (isHalvesInput(memory, shape, capacity)) {
-    return await memory.filled([halvesRows(capacity), inFeatures], "f16");
+    return await memory.filled(halvesShape(capacity, inFeatures), "f16");
   }
   const x = await memory.filled([capacity, inFeatures]);
   if (capacity > MAX_GEMV_CAPACITY) return x;
@@ -129,7 +133,7 @@ async function prepareOnto(
   const capacity = capacityOf(tokens);
   const isHalves = isHalvesInput(memory, shape, capacity);
   const x = isHalves
-    ? await memory.filled([halvesRows(capacity), inFeatures], "f16")
+    ? await memory.filled(halvesShape(capacity, inFeatures), "f16")
     : await memory.filled([capacity, inFeatures]);
   if (capacity <= MAX_GEMV_CAPACITY) {
     const residual = await memory.filled([capacity, outFeatures]);

@@ -9,7 +9,7 @@ import {
   chooseSplits,
 } from "../../kernels/attention.ts";
 import { embedding } from "../../kernels/embedding.ts";
-import { halvesRows, takesHalves } from "../../kernels/linearMatrix.ts";
+import { halvesShape, takesHalves } from "../../kernels/linearMatrix.ts";
 import { MAX_GEMV_CAPACITY } from "../../kernels/linearVariant.ts";
 import { sampleLocal } from "../../kernels/sampling/pickToken.ts";
 import { packSamplingRow, SAMPLING_ROW_WORDS } from "../../kernels/sampling/samplingRow.ts";
@@ -175,8 +175,8 @@ export function smallCases(sizes: RankSizes, tokens: number): KernelCase[] {
           memory.empty([capacity, hidden]),
           await memory.filled([hidden]),
         ];
-        const out = takesHalves(memory.device.info, capacity)
-          ? memory.empty([halvesRows(capacity), hidden], "f16")
+        const out = takesHalves(memory.device.info, capacity, hidden)
+          ? memory.empty(halvesShape(capacity, hidden), "f16")
           : memory.empty([capacity, hidden]);
         return (rec) => sumResidualNorm(rec, { partials, residual, weight, out, eps: 1e-5 });
       },

@@ -1,5 +1,6 @@
 /** Collects taps of a forward pass that runs in chunks. */
 import type { TapSink } from "../../device/recorder.ts";
+import { fromTiles, isTiled, numFeatures } from "../../kernels/activationTiles.ts";
 import type { TapRecord } from "./rankHandle.ts";
 
 export class TapCollector {
@@ -11,12 +12,17 @@ export class TapCollector {
     this.#only = only;
   }
 
-  readonly sink: TapSink = (name, tensor, bytes) => {
+  readonly sink: TapSink = (name, tensor, bytes, live) => {
     if (this.#only.length > 0 && !this.#only.some((prefix) => name.startsWith(prefix))) return;
-    const known = this.#chunks.get(name) ?? { numColumns: tensor.shape.at(-1) ?? 0, parts: [] };
+    const numColumns = numFeatures(tensor);
+    const known = this.#chunks.get(name) ?? { numColumns, parts: [] };
     const { buffer } = bytes.slice();
-    const isHalf = tensor.dtype === "f16";
-    known.parts.push(new Float32Array(isHalf ? new Float16Array(buffer) : buffer));
+    if (isTiled(tensor)) {
+      const rows = fromTiles(new Uint16Array(buffer), live.numTokens, numColumns);
+      known.parts.push(new Float32Array(new Float16Array(rows.buffer)));
+    } else {
+      known.parts.push(new Float32Array(buffer));
+    }
     this.#chunks.set(name, known);
   };
 

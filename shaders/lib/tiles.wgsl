@@ -1,0 +1,7 @@
+// tiles: f16 activations in tiles of 16 tokens x 16 features, a token's features side by side and a row of
+// tiles along the features, so that a tile goes from device memory straight into a matrix.
+
+// Where eight features of a token begin, in eights of halves. num_chunks: eights of a token
+fn tiled_chunk(token: u32, chunk: u32, num_chunks: u32) -> u32 {
+  return (token / 16u * (num_chunks / 2u) + chunk / 2u) * 32u + token % 16u * 2u + chunk % 2u;
+}
