@@ -11,7 +11,7 @@
 // Source    Dao et al. 2023, Flash-Decoding; Milakov & Gimelshein 2018, arXiv:1805.02867
 // Prelude   const QUADS = head_dim / 4, GROUP = num_heads / num_kv_heads, HEADS = query heads a
 //           workgroup, TILES = ceil(GROUP / HEADS), LANES (a multiple of QUADS), CHUNK = positions a turn
-// Includes  lib/live.wgsl, lib/kv_f32.wgsl or lib/kv_f16.wgsl, lib/paged_kv.wgsl
+// Includes  lib/live.wgsl, lib/kv_f32.wgsl or lib/kv_f16.wgsl, lib/paged_kv.wgsl, lib/attention_out.wgsl
 const PARTS = LANES / QUADS; // lanes that share a quad of the values
 
 struct Params {
@@ -25,7 +25,7 @@ struct Params {
 @group(0) @binding(5) var<storage, read> sequence_index: array<u32>;
 @group(0) @binding(6) var<storage, read> block_tables: array<u32>;
 @group(0) @binding(7) var<storage, read_write> partials: array<vec4f>;
-@group(0) @binding(8) var<storage, read_write> out: array<vec4f>;
+@group(0) @binding(8) var<storage, read_write> out: array<Quad>;
 
 var<workgroup> queries: array<vec4f, HEADS * QUADS>;
 var<workgroup> rows: array<u32, CHUNK>;             // where each key of the chunk lies
@@ -151,7 +151,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
         sum += lane_sums[other];
       }
       if (live.num_splits == 1u) {
-        out[(token * params.num_heads + task.first_head + head) * QUADS + quad] = value / sum;
+        put_out(token, task.first_head + head, quad, value / sum);
       } else {
         let row = partial_row(task, head);
         partials[row + quad] = value;

@@ -15,7 +15,7 @@
 //           workgroup (1 to 4), TILES = ceil(GROUP / HEADS), LANES (a multiple of the subgroup size
 //           and of QUADS / 2), SUBGROUPS = subgroups of a workgroup at most
 // Includes  lib/live.wgsl, lib/heads_one.wgsl or lib/heads_many.wgsl, lib/kv_oct_f32.wgsl or
-//           lib/kv_oct_f16.wgsl, lib/paged_kv.wgsl
+//           lib/kv_oct_f16.wgsl, lib/paged_kv.wgsl, lib/attention_out.wgsl
 // Needs     QUADS / 2 a power of two from 4 up, no larger than a subgroup
 const OCTS = QUADS / 2u;
 const PARTS = LANES / OCTS;
@@ -34,7 +34,7 @@ struct Params {
 @group(0) @binding(5) var<storage, read> sequence_index: array<u32>;
 @group(0) @binding(6) var<storage, read> block_tables: array<u32>;
 @group(0) @binding(7) var<storage, read_write> partials: array<f32>;
-@group(0) @binding(8) var<storage, read_write> out: array<f32>;
+@group(0) @binding(8) var<storage, read_write> out: array<Quad>;
 
 var<workgroup> subgroup_values: array<Heads, SUBGROUPS * QUADS * 4u>;
 var<workgroup> subgroup_tops: array<Heads, SUBGROUPS>;
@@ -190,9 +190,13 @@ fn merge_subgroup(state: Softmax, subgroup: u32, sub_lane: u32, subgroup_size: u
   }
 }
 
-// The subgroups into one element of the result, for all heads. place: the element's in subgroup_values
+// Where an element is in a subgroup's values, and which one is at a place; see merge_subgroup.
+fn place_of_element(element: u32) -> u32 { return element % 8u * OCTS + element / 8u; }
+fn element_at(place: u32) -> u32 { return place % OCTS * 8u + place / OCTS; }
+
+// The subgroups into one element of a split's partials, or of the result, which then is in the first one's place.
 fn write_element(task: Task, num_subgroups: u32, place: u32) {
-  let element = place % OCTS * 8u + place / OCTS;
+  let element = element_at(place);
   var top = subgroup_tops[0];
   for (var other = 1u; other < num_subgroups; other++) { top = max(top, subgroup_tops[other]); }
   var sum = Heads();
@@ -202,18 +206,30 @@ fn write_element(task: Task, num_subgroups: u32, place: u32) {
     sum += subgroup_sums[other] * shrink;
     value += subgroup_values[other * QUADS * 4u + place] * shrink;
   }
+  if (live.num_splits == 1u) {
+    subgroup_values[place] = value / sum;
+    return;
+  }
   for (var head = 0u; head < task.num_heads; head++) {
-    if (live.num_splits == 1u) {
-      let row = task.token * params.num_heads + task.first_head + head;
-      out[row * QUADS * 4u + element] = head_at(value, head) / head_at(sum, head);
-      continue;
-    }
     let row = partial_row(task, head);
     partials[row + element] = head_at(value, head);
     if (element == 0u) {
       partials[row + QUADS * 4u] = head_at(top, head) * LN_2;
       partials[row + QUADS * 4u + 1u] = head_at(sum, head);
     }
+  }
+}
+
+// The results of write_element, a quad a lane.
+fn write_quads(task: Task, lane: u32) {
+  for (var i = lane; i < task.num_heads * QUADS; i += LANES) {
+    let head = i / QUADS;
+    let quad = i % QUADS;
+    var value: vec4f;
+    for (var j = 0u; j < 4u; j++) {
+      value[j] = head_at(subgroup_values[place_of_element(4u * quad + j)], head);
+    }
+    put_out(task.token, task.first_head + head, quad, value);
   }
 }
 
@@ -265,4 +281,7 @@ fn main(
   for (var place = lane; place < QUADS * 4u; place += LANES) {
     write_element(task, LANES / subgroup_size, place);
   }
+  if (live.num_splits > 1u) { return; }
+  workgroupBarrier();
+  write_quads(task, lane);
 }

@@ -7,14 +7,14 @@
 // Dispatch  (num_heads, num_decode_tokens, 1): PARTS lanes share a quad, each merging every PARTS-th
 //           split, as a lane that walks them all waits for memory at each
 // Prelude   const QUADS = head_dim / 4, PARTS
-// Includes  lib/live.wgsl
+// Includes  lib/live.wgsl, lib/attention_out.wgsl
 const LANES = QUADS * PARTS;
 const FLOOR = -1e20; // below every top of a split that has keys
 
 struct Params { num_heads: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> partials: array<vec4f>;
-@group(0) @binding(2) var<storage, read_write> out: array<vec4f>;
+@group(0) @binding(2) var<storage, read_write> out: array<Quad>;
 
 struct Merged { value: vec4f, top: f32, sum: f32 }
 var<workgroup> parts: array<Merged, LANES>;
@@ -43,5 +43,5 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
   workgroupBarrier();
   if (lane >= QUADS) { return; }
   for (var part = 1u; part < PARTS; part++) { merged = merge(merged, parts[part * QUADS + lane]); }
-  out[(group.y * params.num_heads + group.x) * QUADS + quad] = merged.value / merged.sum;
+  put_out(group.y, group.x, quad, merged.value / merged.sum);
 }

@@ -11,7 +11,7 @@
 // Source    Dao 2023, FlashAttention-2, arXiv:2307.08691, algorithm 1
 // Prelude   const QUADS = head_dim / 4, GROUP = num_heads / num_kv_heads, TILE_Q, TILE_K,
 //           ROW_GROUPS and KEY_ROW_GROUPS (divide TILE_Q), LANES = QUADS * ROW_GROUPS >= TILE_K * KEY_ROW_GROUPS
-// Includes  lib/kv_f32.wgsl or lib/kv_f16.wgsl, lib/paged_kv.wgsl
+// Includes  lib/kv_f32.wgsl or lib/kv_f16.wgsl, lib/paged_kv.wgsl, lib/attention_out.wgsl
 const STRIDE = QUADS + 1u;                // keeps neighbouring rows on different banks
 const ROWS = TILE_Q / ROW_GROUPS;         // output rows a lane accumulates
 const KEY_ROWS = TILE_Q / KEY_ROW_GROUPS; // rows a lane scores against its key
@@ -26,7 +26,7 @@ struct Params {
 @group(0) @binding(4) var<storage, read> positions: array<u32>;
 @group(0) @binding(5) var<storage, read> block_tables: array<u32>;
 @group(0) @binding(6) var<storage, read> prefill_tiles: array<vec4u>;
-@group(0) @binding(7) var<storage, read_write> out: array<vec4f>;
+@group(0) @binding(7) var<storage, read_write> out: array<Quad>;
 
 var<workgroup> queries: array<vec4f, TILE_Q * STRIDE>;
 var<workgroup> kv_tile: array<vec4f, TILE_K * STRIDE>; // the tile's keys, then its values
@@ -146,7 +146,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
   for (var i = 0u; i < ROWS; i++) {
     let row = row_group + i * ROW_GROUPS;
     if (row < num_tokens) {
-      out[((first_token + row) * params.num_heads + head) * QUADS + quad] = values[i] / sums[i];
+      put_out(first_token + row, head, quad, values[i] / sums[i]);
     }
   }
 }

@@ -20,7 +20,7 @@
 // Prelude   const HEAD_DIM, QUADS = head_dim / 4, GROUP = num_heads / num_kv_heads, SUBGROUPS a
 //           workgroup: 8, or 4 with a HEAD_DIM of 64
 // Includes  lib/live.wgsl, lib/kv_oct_f32.wgsl or lib/kv_oct_f16.wgsl, lib/paged_kv.wgsl,
-//           lib/prefill_units.wgsl, lib/matrix_pairs.wgsl
+//           lib/prefill_units.wgsl, lib/matrix_pairs.wgsl, lib/attention_out.wgsl
 // Needs     subgroups of 32; matrices of f16, 16 x 16 x 16, with f32 results
 const TILE_K = 32u;
 const LANES = SUBGROUPS * 32u;
@@ -44,7 +44,7 @@ struct Params {
 @group(0) @binding(4) var<storage, read> positions: array<u32>;
 @group(0) @binding(5) var<storage, read> block_tables: array<u32>;
 @group(0) @binding(6) var<storage, read> prefill_tiles: array<vec4u>;
-@group(0) @binding(7) var<storage, read_write> out: array<vec4f>;
+@group(0) @binding(7) var<storage, read_write> out: array<Quad>;
 
 var<workgroup> keys: array<vec4u, TILE_K * STRIDE>;
 var<workgroup> values: array<vec4u, TILE_K * STRIDE>;
@@ -208,8 +208,9 @@ fn write_pair(run: Run, pair: Pair, columns: u32, first_row: u32, lane: u32, sub
     let row = i / 8u;
     let unit = run.first_unit + row / 16u;
     if (is_live(run, unit) && row % 16u < prefill_tiles[unit / GROUP].z) {
-      out[query_row(run, row) * QUADS + columns * 8u + i % 8u] =
-        bitcast<vec4f>(scores[row * SCORE_STRIDE + i % 8u]);
+      let to = query_row(run, row);
+      let value = bitcast<vec4f>(scores[row * SCORE_STRIDE + i % 8u]);
+      put_out(to / params.num_heads, to % params.num_heads, columns * 8u + i % 8u, value);
     }
   }
   workgroupBarrier();

@@ -1,7 +1,9 @@
 /** Grouped-query attention over this rank's heads, with its paged KV cache. */
 import type { Tensor } from "../../src/device/device.ts";
 import { attention } from "../../src/kernels/attention.ts";
+import { tapRows } from "../../src/kernels/activationTiles.ts";
 import type { LinearInput } from "../../src/kernels/linearFused.ts";
+import { allocLinearInput } from "../../src/kernels/linearMatrix.ts";
 import { qkvRope } from "../../src/kernels/qkvRope.ts";
 import type { ForwardContext, KvCacheDType, LayerKvCache, WeightStore } from "./context.ts";
 import { ColumnParallelLinear, RowParallelLinear } from "./linear.ts";
@@ -80,7 +82,7 @@ export class Attention {
       headDim,
     });
 
-    const heads = rec.alloc("attention heads", [capacity, numHeads * headDim]);
+    const heads = this.#allocHeads(context);
     attention(rec, {
       q,
       keyCache,
@@ -100,7 +102,15 @@ export class Attention {
       maxSplits,
       maxDecodeTokens: Math.min(capacity, maxNumSeqs),
     });
-    rec.tap(`${this.#name}.heads`, heads);
+    rec.tap(`${this.#name}.heads`, heads, tapRows(heads));
     residual.add(context, this.#oProj, heads);
+  }
+
+  /** Room for the heads' results; in tiles where o_proj takes those and attention writes them. */
+  #allocHeads({ rec, capacity }: ForwardContext): Tensor {
+    const { numHeads, headDim } = this.#shape;
+    const shape = [capacity, numHeads * headDim];
+    if (rec.device.info.isSoftware) return rec.alloc("attention heads", shape);
+    return allocLinearInput(rec, "attention heads", shape);
   }
 }

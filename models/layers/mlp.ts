@@ -1,8 +1,6 @@
 /** The SwiGLU feed-forward block: down(silu(gate(x)) * up(x)). */
-import { ceilDiv } from "../../src/common/math.ts";
-import type { LiveCounts } from "../../src/device/liveCounts.ts";
 import { Tensor } from "../../src/device/tensor.ts";
-import { isTiled, TILE } from "../../src/kernels/activationTiles.ts";
+import { isTiled, tapRows } from "../../src/kernels/activationTiles.ts";
 import type { LinearInput } from "../../src/kernels/linearFused.ts";
 import { allocLinearInput } from "../../src/kernels/linearMatrix.ts";
 import type { ForwardContext, WeightStore } from "./context.ts";
@@ -29,8 +27,7 @@ export class Mlp {
         ? allocLinearInput(rec, "activation", shape)
         : rec.alloc("activation", shape);
     this.#gateUpProj.forward(context, x, activation);
-    const tiles = ({ numTokens }: LiveCounts): number => ceilDiv(numTokens, TILE);
-    rec.tap(`${this.#name}.activation`, activation, isTiled(activation) ? tiles : undefined);
+    rec.tap(`${this.#name}.activation`, activation, tapRows(activation));
     residual.add(context, this.#downProj, activation);
   }
 }

@@ -30,6 +30,13 @@ export function numFeatures({ shape }: Pick<Tensor, "shape">): number {
   return shape.length === 4 ? (shape[1] ?? 0) * TILE : (shape.at(-1) ?? 0);
 }
 
+/** How many rows of a tensor a tap takes along: of tiles those with live tokens; undefined for a row a token. */
+export function tapRows(
+  tensor: Tensor,
+): ((live: { readonly numTokens: number }) => number) | undefined {
+  return isTiled(tensor) ? ({ numTokens }) => ceilDiv(numTokens, TILE) : undefined;
+}
+
 /** Where a token's feature lies in tiles, in elements. */
 export function tiledAt(token: number, feature: number, features: number): number {
   const tile = Math.floor(token / TILE) * (features / TILE) + Math.floor(feature / TILE);

@@ -1,6 +1,8 @@
 /** What the attention kernels share: their arguments, params and constants. */
 import { ShapeError } from "../common/errors.ts";
+import { roundUp } from "../common/math.ts";
 import { type AdapterInfo, expectDType, expectShape, type Tensor } from "../device/device.ts";
+import { isTiled, TILE, tilesShape } from "./activationTiles.ts";
 import type { AttentionAdapter } from "./attentionVariant.ts";
 import { f32, pack, u32 } from "./kernel.ts";
 
@@ -13,7 +15,8 @@ export interface AttentionArgs {
   readonly sequenceIndex: Tensor; // [numTokens] u32: the token's row of blockTables
   readonly blockTables: Tensor; // [maxSeqs, maxBlocksPerSequence] u32
   readonly prefillTiles: Tensor; // [maxTiles, 4] u32, from buildPrefillTiles
-  readonly out: Tensor; // [numTokens, numHeads * headDim] f32
+  /** [numTokens, numHeads * headDim] f32; or, but of the software kernels, f16 in tiles of numTokens or more */
+  readonly out: Tensor;
   readonly scale: number; // of the scores, 1 / sqrt(headDim) as a rule
   /** Key j is visible to query i iff j <= i and i - j < slidingWindow; 0 for no window. */
   readonly slidingWindow: number;
@@ -62,6 +65,28 @@ export function attentionParams(args: AttentionArgs): Uint8Array {
   );
 }
 
+/** Files that write `out`. */
+export function outSources({ out }: AttentionArgs): readonly string[] {
+  const quads = isTiled(out) ? ["lib/tiles.wgsl", "lib/quad_f16.wgsl"] : ["lib/quad_f32.wgsl"];
+  return [...quads, "lib/attention_out.wgsl"];
+}
+
+function checkOut({ q, out }: AttentionArgs): void {
+  const [numTokens = 0, width = 0] = q.shape;
+  if (!isTiled(out)) {
+    expectDType("out", out, ["f32"]);
+    expectShape("out", out, [numTokens, width]);
+    return;
+  }
+  const tokens = Math.max(roundUp(numTokens, TILE), (out.shape[0] ?? 0) * TILE);
+  expectShape("out", out, tilesShape(tokens, width));
+}
+
+/** Throws unless `out` is what the kernels of software adapters write. */
+export function expectRows({ out }: AttentionArgs): void {
+  if (isTiled(out)) throw new ShapeError("out: expected f32; these kernels write no tiles");
+}
+
 export function checkShapes(args: AttentionArgs): void {
   const { q, keyCache, valueCache, numHeads, numKvHeads, headDim, blockSize } = args;
   if (headDim % 8 !== 0 || headDim < 8 || headDim > 256) {
@@ -75,7 +100,7 @@ export function checkShapes(args: AttentionArgs): void {
   const [numTokens = 0] = q.shape;
   const [numBlocks = 0] = keyCache.shape;
   expectShape("q", q, [numTokens, numHeads * headDim]);
-  expectShape("out", args.out, q.shape);
+  checkOut(args);
   expectShape("keyCache", keyCache, [numBlocks, blockSize, numKvHeads, headDim]);
   expectShape("valueCache", valueCache, keyCache.shape);
   expectDType("keyCache", keyCache, [args.kvDType]);

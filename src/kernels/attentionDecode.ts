@@ -5,6 +5,8 @@ import {
   type AttentionArgs,
   attentionParams,
   constants,
+  expectRows,
+  outSources,
   shapeConstants,
   tunedFor,
 } from "./attentionArgs.ts";
@@ -20,7 +22,8 @@ export const attentionDecode: Kernel<PartialsArgs> = defineKernel({
   name: "attention_decode",
   sources: (args, adapter) => {
     const { kind, headsPerWorkgroup } = decodeVariant(args, adapter);
-    const common = ["lib/live.wgsl", "lib/paged_kv.wgsl"];
+    const shared = ["lib/live.wgsl", "lib/paged_kv.wgsl"];
+    const common = [...shared, ...outSources(args)];
     if (kind === "wide") return [...common, `lib/kv_${args.kvDType}.wgsl`, "attention_decode.wgsl"];
     const heads = headsPerWorkgroup === 1 ? "lib/heads_one.wgsl" : "lib/heads_many.wgsl";
     if (kind === "subgroup") {
@@ -28,13 +31,15 @@ export const attentionDecode: Kernel<PartialsArgs> = defineKernel({
       return [...common, heads, octs, "attention_decode_subgroup.wgsl"];
     }
     const words = `lib/kv_word_${args.kvDType}.wgsl`;
-    return [...common, heads, words, "attention_decode_narrow.wgsl"];
+    return [...shared, heads, words, "attention_decode_narrow.wgsl"];
   },
   prelude: (args, adapter) => decodePrelude(args, decodeVariant(args, adapter)),
   overrides: ({ blockSize }) => ({ BLOCK_SIZE: blockSize }),
   launch: (args, adapter) => {
     const { q, keyCache, valueCache, positions, sequenceIndex, blockTables } = args;
-    const numGroups = args.numKvHeads * decodeVariant(args, adapter).headTiles;
+    const { kind, headTiles } = decodeVariant(args, adapter);
+    if (kind === "narrow") expectRows(args);
+    const numGroups = args.numKvHeads * headTiles;
     const [rows = 0] = args.partials.shape;
     return {
       params: attentionParams(args),
@@ -55,7 +60,7 @@ export const attentionDecode: Kernel<PartialsArgs> = defineKernel({
 /** The splits of a token into its output. */
 export const attentionMerge: Kernel<PartialsArgs> = defineKernel({
   name: "attention_merge",
-  sources: ["lib/live.wgsl", "attention_merge.wgsl"],
+  sources: (args) => ["lib/live.wgsl", ...outSources(args), "attention_merge.wgsl"],
   prelude: (args, adapter) =>
     constants({
       QUADS: args.headDim / 4,

@@ -6,6 +6,8 @@ import {
   type AttentionArgs,
   attentionParams,
   constants,
+  expectRows,
+  outSources,
   shapeConstants,
   tunedFor,
 } from "./attentionArgs.ts";
@@ -24,17 +26,20 @@ export const attentionPrefill: Kernel<AttentionArgs> = defineKernel({
         `lib/kv_oct_${args.kvDType}.wgsl`,
         "lib/prefill_units.wgsl",
         "lib/matrix_pairs.wgsl",
+        ...outSources(args),
         "attention_prefill_matrix.wgsl",
       ];
     }
-    const file = kind === "rows" ? "attention_prefill_rows.wgsl" : "attention_prefill.wgsl";
-    return ["lib/paged_kv.wgsl", `lib/kv_${args.kvDType}.wgsl`, file];
+    const shared = ["lib/paged_kv.wgsl", `lib/kv_${args.kvDType}.wgsl`];
+    if (kind === "rows") return [...shared, "attention_prefill_rows.wgsl"];
+    return [...shared, ...outSources(args), "attention_prefill.wgsl"];
   },
   prelude: (args, adapter) => prefillPrelude(args, prefillVariant(args, adapter)),
   overrides: ({ blockSize }) => ({ BLOCK_SIZE: blockSize }),
   launch: (args, adapter) => {
     const { q, keyCache, valueCache, positions, blockTables, prefillTiles, out } = args;
     const variant = prefillVariant(args, adapter);
+    if (variant.kind === "rows") expectRows(args);
     return {
       params: attentionParams(args),
       inputs: [q, keyCache, valueCache, positions, blockTables, prefillTiles],

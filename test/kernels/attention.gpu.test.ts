@@ -125,6 +125,27 @@ test("many sequences in one split each", async ({ device }) => {
   }
 });
 
+test("results as f16 in tiles, of one split, several and prefill", async ({ device }) => {
+  const sequences = [
+    { numCached: 40, numTokens: 1 },
+    { numCached: 3, numTokens: 1 },
+    { numCached: 7, numTokens: 19 },
+  ];
+  for (const of of [
+    shape(8, 4, 32, "f32", 16, "hardware"),
+    shape(4, 1, 64, "f16", 16, "hardware"),
+    shape(12, 3, 24, "f32", 5, "hardware"),
+  ]) {
+    for (const splitBlocks of [1, 20]) {
+      const c = { ...base, ...of, sequences, splitBlocks, isTiled: true };
+      const { got, want } = await runStep(device, c);
+      expectClose(got, want, { rtol: 6e-4, atol: 1e-6 });
+    }
+  }
+  const software = { ...base, sequences, isTiled: true };
+  await expect(runStep(device, software)).rejects.toThrow("these kernels write no tiles");
+});
+
 test("two runs give the same bits", async ({ device }) => {
   const sequences = [
     { numCached: 200, numTokens: 1 },

@@ -2,6 +2,8 @@
 import { expect } from "vitest";
 import type { Device, Tensor } from "../../src/device/device.ts";
 import { liveRows } from "../../src/device/liveCounts.ts";
+import { roundUp } from "../../src/common/math.ts";
+import { fromTiles, tilesShape } from "../../src/kernels/activationTiles.ts";
 import { attention, type AttentionArgs, buildPrefillTiles } from "../../src/kernels/attention.ts";
 import { attentionOracle } from "../oracles/attention.ts";
 import { pagedCase, type PagedShape, type StepSequence } from "./pagedCase.ts";
@@ -13,15 +15,40 @@ export interface Case extends PagedShape {
   readonly splitBlocks: number;
   readonly seed: number;
   readonly tuning: "software" | "hardware" | "matrix";
+  /** Results as f16 in tiles. */
+  readonly isTiled?: boolean;
 }
 
-const GUARD = 12345;
+const GUARD = 12344; // also in f16
 const SPARE_ROWS = 3; // capacity past the live rows
 
 function device32(device: Device, values: readonly number[], shape: number[]): Tensor {
   const padded = new Uint32Array(shape.reduce((a, b) => a * b, 1));
   padded.set(values);
   return device.upload(padded, shape, "u32");
+}
+
+interface GuardedOut {
+  readonly tensor: Tensor;
+  /** Rows of `width`, live and not, and what is past them. */
+  readonly read: () => Promise<Float32Array>;
+}
+
+function guardedOut(device: Device, capacity: number, width: number, isTiled: boolean): GuardedOut {
+  if (!isTiled) {
+    const all = device.upload(new Float32Array(capacity * width + 64).fill(GUARD), [
+      capacity * width + 64,
+    ]);
+    return { tensor: all.view([capacity, width]), read: async () => await device.read(all) };
+  }
+  const tokens = roundUp(capacity, 16);
+  const guard = new Uint16Array(new Float16Array(tokens * width).fill(GUARD).buffer);
+  const tensor = device.upload(guard, tilesShape(tokens, width), "f16");
+  const read = async (): Promise<Float32Array> => {
+    const rows = fromTiles(new Uint16Array(await device.readBytes(tensor)), tokens, width);
+    return new Float32Array(new Float16Array(rows.buffer));
+  };
+  return { tensor, read };
 }
 
 /** The operands that the oracle multiplies. */
@@ -55,9 +82,7 @@ export async function runStep(
   const splitSize = c.splitBlocks * blockSize;
   const maxContextLength = Math.max(...step.positions) + 1;
   const numSplits = Math.ceil(maxContextLength / splitSize);
-  const out = device.upload(new Float32Array(capacity * width + 64).fill(GUARD), [
-    capacity * width + 64,
-  ]);
+  const out = guardedOut(device, capacity, width, c.isTiled === true);
   const args: AttentionArgs = {
     q: device.upload(q, [capacity, width]),
     keyCache: device.upload(step.keyBits, cacheShape, kvDType),
@@ -67,7 +92,7 @@ export async function runStep(
     sequenceIndex: device32(device, step.sequenceIndex, [capacity]),
     blockTables: device32(device, tables, [step.blocks.length, maxBlocks]),
     prefillTiles: device32(device, [...tiles], [tiles.length / 4 + 1, 4]),
-    out: out.view([capacity, width]),
+    out: out.tensor,
     scale,
     slidingWindow,
     numHeads,
@@ -80,7 +105,7 @@ export async function runStep(
   const dirty = {
     q: device.upload(q.fill(Number.NaN), [capacity, width]),
     positions: device32(device, Array<number>(capacity).fill(maxContextLength - 1), [capacity]),
-    out: device.empty([capacity, width]),
+    out: device.empty(out.tensor.shape, out.tensor.dtype),
   };
   await device.run(
     (rec) => {
@@ -95,7 +120,7 @@ export async function runStep(
       maxContextLength,
     }),
   );
-  const written = await device.read(out);
+  const written = await out.read();
   expect(written.subarray(numTokens * width).every((x) => x === GUARD)).toBe(true);
   const operands = rounded({ q: step.q, keys: step.keys, values: step.values });
   const want = attentionOracle({

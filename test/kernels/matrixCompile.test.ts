@@ -2,6 +2,7 @@
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import type { DType } from "../../src/common/dtype.ts";
 import type { Tensor } from "../../src/device/device.ts";
+import { tilesShape } from "../../src/kernels/activationTiles.ts";
 import { attentionPrefill } from "../../src/kernels/attentionPrefill.ts";
 import {
   halvesShape,
@@ -83,7 +84,11 @@ test.each(["f32", "f16", "bf16"] as const)("linear layers over %s weights", asyn
 
 test.each([64, 128])("prefill attention with heads of %i", async (headDim) => {
   await expectCompiles((rec) => {
-    for (const kvDType of ["f16", "f32"] as const) {
+    for (const [kvDType, out] of [
+      ["f16", tensor([64, 8 * headDim], "f32")],
+      ["f32", tensor([64, 8 * headDim], "f32")],
+      ["f16", tensor(tilesShape(64, 8 * headDim), "f16")],
+    ] as const) {
       const cache = tensor([4, 16, 2, headDim], kvDType);
       attentionPrefill(rec, {
         q: tensor([64, 8 * headDim], "f32"),
@@ -94,7 +99,7 @@ test.each([64, 128])("prefill attention with heads of %i", async (headDim) => {
         sequenceIndex: tensor([64], "u32"),
         blockTables: tensor([1, 4], "u32"),
         prefillTiles: tensor([4, 4], "u32"),
-        out: tensor([64, 8 * headDim], "f32"),
+        out,
         scale: 0.1,
         slidingWindow: 0,
         numHeads: 8,
