@@ -13,8 +13,8 @@
 // Accuracy  f16 products (weights of other dtypes are rounded to f16), f32 sums; see
 //           test/kernels/linearMatrix.gpu.test.ts
 // Includes  lib/live.wgsl, lib/silu.wgsl, lib/linear_io.wgsl, lib/linear_common.wgsl,
-//           lib/linear_store.wgsl, lib/linear_out_*.wgsl, lib/linear_tile.wgsl, lib/linear_slice.wgsl, lib/tiles.wgsl,
-//           lib/halves_*.wgsl
+//           lib/linear_store.wgsl, lib/linear_out_*.wgsl, lib/linear_tile.wgsl, lib/linear_slice.wgsl, lib/linear_sums.wgsl,
+//           lib/tiles.wgsl, lib/halves_*.wgsl
 // Needs     subgroups of 32; matrices of f16, 16 x 16 x 16, with f32 results
 override DIRECT: bool; // whole tiles and no epilogue: results go straight to y
 
@@ -201,20 +201,8 @@ fn main(
       subgroupMatrixStore<row_major>(&tiles, n / 4u + 48u * SUM_STRIDE + 12u, c33, SUM_STRIDE);
     }
     workgroupBarrier();
-    store_half(first_token + half * HALF_TILE, first_output, lane);
+    let first = first_token + half * HALF_TILE;
+    store_sums(first, HALF_TILE, first, TILE, first_output, lane);
     workgroupBarrier();
-  }
-}
-
-// Four neighbouring sums of a token at a time; with swiglu the up rows' sums lie HALF_TILE further.
-fn store_half(first_token: u32, first_output: u32, lane: u32) {
-  let is_swiglu = params.is_swiglu != 0u;
-  let quads = select(TILE, HALF_TILE, is_swiglu) / 4u;
-  let num_tokens = min(HALF_TILE, live_rows() - min(first_token, live_rows()));
-  for (var i = lane; i < num_tokens * quads; i += LANES) {
-    let at = i / quads * SUM_STRIDE + i % quads;
-    var ups = vec4f();
-    if (is_swiglu) { ups = bitcast<vec4f>(tiles[at + HALF_TILE / 4u]); }
-    store_four(first_token + i / quads, first_output + i % quads * 4u, bitcast<vec4f>(tiles[at]), ups);
   }
 }

@@ -13,8 +13,8 @@
 // Accuracy  f16 products (weights of other dtypes are rounded to f16), f32 sums; see
 //           test/kernels/linearMatrix.gpu.test.ts
 // Includes  lib/live.wgsl, lib/silu.wgsl, lib/linear_io.wgsl, lib/linear_common.wgsl, lib/linear_store.wgsl,
-//           lib/linear_out_*.wgsl, lib/linear_tile.wgsl, lib/linear_slice.wgsl, lib/linear_four.wgsl, lib/tiles.wgsl,
-//           lib/halves_*.wgsl
+//           lib/linear_out_*.wgsl, lib/linear_tile.wgsl, lib/linear_slice.wgsl, lib/linear_four.wgsl, lib/linear_sums.wgsl,
+//           lib/tiles.wgsl, lib/halves_*.wgsl
 // Needs     subgroups of 32; matrices of f16, 16 x 16 x 16, with f32 results
 override DIRECT: bool; // whole tiles and no epilogue: results go straight to y
 override EVEN: bool;   // k is an even number of slices
@@ -57,19 +57,6 @@ fn left(tile: u32) -> Left { return subgroupMatrixLoad<Left, row_major>(&x, tile
 
 fn right(row: u32, step: u32) -> Right {
   return subgroupMatrixLoad<Right, col_major>(&tiles, row * STRIDE + step, STRIDE);
-}
-
-// Four neighbouring sums of a token at a time; with swiglu the up rows' sums lie HALF_TILE further.
-fn store_sums(first_token: u32, first_output: u32, lane: u32) {
-  let is_swiglu = params.is_swiglu != 0u;
-  let quads = select(TILE, HALF_TILE, is_swiglu) / 4u;
-  let num_tokens = min(SUBGROUP_TOKENS, live_rows() - min(first_token, live_rows()));
-  for (var i = lane; i < num_tokens * quads; i += LANES) {
-    let at = i / quads * SUM_STRIDE + i % quads;
-    var ups = vec4f();
-    if (is_swiglu) { ups = bitcast<vec4f>(tiles[at + HALF_TILE / 4u]); }
-    store_four(first_token + i / quads, first_output + i % quads * 4u, bitcast<vec4f>(tiles[at]), ups);
-  }
 }
 
 @compute @workgroup_size(LANES)
@@ -294,7 +281,8 @@ fn main(
       subgroupMatrixStore<row_major>(&tiles, next + 28u, c17, SUM_STRIDE);
     }
     workgroupBarrier();
-    store_sums(first_token + s * SUBGROUP_TOKENS, first_output, lane);
+    let first = first_token + s * SUBGROUP_TOKENS;
+    store_sums(first, SUBGROUP_TOKENS, first, TILE, first_output, lane);
     workgroupBarrier();
   }
 }

@@ -13,7 +13,7 @@
 //           test/kernels/linearMatrix.gpu.test.ts
 // Includes  lib/live.wgsl, lib/silu.wgsl, lib/linear_io.wgsl, lib/linear_common.wgsl, lib/tiles.wgsl,
 //           lib/linear_store.wgsl, lib/linear_out_*.wgsl, lib/linear_tile.wgsl, lib/linear_slice.wgsl,
-//           lib/linear_four.wgsl, lib/halves_*.wgsl
+//           lib/linear_four.wgsl, lib/linear_sums.wgsl, lib/halves_*.wgsl
 // Needs     subgroups of 32; matrices of f16, 16 x 16 x 16, with f32 results
 // Prelude   const ROWS (64 or 128), SPLITS, SPLIT_ROWS
 override DIRECT: bool; // whole tiles and no epilogue: results go straight to y
@@ -153,15 +153,5 @@ fn main(
     subgroupMatrixStore<row_major>(&tiles, n / 4u + 16u * SUM_STRIDE + 4u, c11, SUM_STRIDE);
   }
   workgroupBarrier();
-  let is_swiglu = params.is_swiglu != 0u;
-  let quads = select(ROWS, HALF_TILE, is_swiglu) / 4u;
-  let num_tokens = min(TOKENS, live_rows() - min(first_token, live_rows()));
-  for (var i = lane; i < num_tokens * quads; i += LANES) {
-    // four neighbouring sums of a token; with swiglu the up rows' sums lie HALF_TILE further
-    let at = i / quads * SUM_STRIDE + i % quads;
-    var ups = vec4f();
-    if (is_swiglu) { ups = bitcast<vec4f>(tiles[at + HALF_TILE / 4u]); }
-    let to = split * SPLIT_ROWS + first_token + i / quads;
-    store_four(to, first_output + i % quads * 4u, bitcast<vec4f>(tiles[at]), ups);
-  }
+  store_sums(first_token, TOKENS, split * SPLIT_ROWS + first_token, ROWS, first_output, lane);
 }

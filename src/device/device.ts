@@ -55,6 +55,7 @@ export class Device {
   };
   readonly #liveLayout: GPUBindGroupLayout;
   readonly #onFailure: ((error: Error) => void)[] = [];
+  readonly #onAbandon: (() => void)[] = [];
   #failure: Error | undefined;
   #destroyed = false;
   #timer: LaunchTimer | undefined;
@@ -85,7 +86,7 @@ export class Device {
     if (this.#failure !== undefined) return;
     const failure = error instanceof Error ? error : new DeviceError(messageOf(error));
     this.#failure = failure;
-    this.uploadPool.abandon();
+    this.abandonMaps();
     for (const listener of this.#onFailure) listener(failure);
   }
 
@@ -93,6 +94,16 @@ export class Device {
   onFailure(listener: (error: Error) => void): void {
     if (this.#failure === undefined) this.#onFailure.push(listener);
     else listener(this.#failure);
+  }
+
+  /** Calls `listener` when maps must be given up: Dawn aborts the process over one that nobody settles. */
+  onAbandon(listener: () => void): void {
+    this.#onAbandon.push(listener);
+  }
+
+  abandonMaps(): void {
+    this.uploadPool.abandon();
+    for (const listener of this.#onAbandon) listener();
   }
 
   /** Throws the device's first failure, if any. */

@@ -43,7 +43,7 @@ export class HostOpRun {
     this.detached = op.detached;
     this.#slots = op.detached ? ownSlots(device, op, maxInFlight) : [shared];
     this.#uploads = op.detached ? undefined : new BlockUploads(device.gpu, device.uploadPool);
-    device.onFailure(() => {
+    device.onAbandon(() => {
       for (const { staging } of this.#slots) for (const each of staging) each.abandon();
     });
   }

@@ -187,6 +187,11 @@ export class MapPump {
     if (look !== undefined) this.#capturing(look);
   }
 
+  /** Looks once, in place of an event loop that will not turn again. */
+  lookNow(): void {
+    this.#lookOnce();
+  }
+
   /** Other operations may still be pending: from here Dawn looks after them as it always does. */
   #handBack(): void {
     const look = this.#look;

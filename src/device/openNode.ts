@@ -15,6 +15,7 @@ import {
 } from "./adaptersNode.ts";
 import { Device, type ShaderLibrary } from "./device.ts";
 import { chooseMapWait, MapPump } from "./mapPump.ts";
+import { settleAtExit } from "./threadExitNode.ts";
 import type { DeviceOpener, OpenOptions } from "./opener.ts";
 import type { AdapterName, PciPlace } from "./physicalDevice.ts";
 import { coresToPin, pinThread, threadCpus } from "./pinThreadNode.ts";
@@ -136,11 +137,13 @@ export class NodeOpener implements DeviceOpener {
     const adapter = await requestAdapter(found, unchecked);
     const described = describeAdapter(adapter, found.name, found.physical);
     const info = { ...described, tuned: options.tuned };
-    return new Device(
+    const device = new Device(
       await adapter.requestDevice(deviceDescriptor(info, label)),
       info,
       nodeShaders,
       pumpFor(instanceFor(found.selector, unchecked), info.isSoftware, options),
     );
+    settleAtExit(device);
+    return device;
   }
 }

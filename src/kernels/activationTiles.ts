@@ -4,8 +4,8 @@
  * straight into a matrix.
  */
 import { ShapeError } from "../common/errors.ts";
-import { ceilDiv } from "../common/math.ts";
-import type { Tensor } from "../device/device.ts";
+import { ceilDiv, roundUp } from "../common/math.ts";
+import { expectDType, expectShape, type Tensor } from "../device/device.ts";
 
 /** Tokens, and features, of a tile. */
 export const TILE = 16;
@@ -23,6 +23,22 @@ export function tilesShape(rows: number, features: number): readonly number[] {
 /** True where `tensor` holds tiles. */
 export function isTiled({ dtype, shape }: Pick<Tensor, "dtype" | "shape">): boolean {
   return dtype === "f16" && shape.length === 4;
+}
+
+/** Throws a ShapeError unless `tensor` is [tokens, features] f32, or f16 in tiles of so many tokens or more. */
+export function expectActivations(
+  name: string,
+  tensor: Tensor,
+  tokens: number,
+  features: number,
+): void {
+  if (!isTiled(tensor)) {
+    expectDType(name, tensor, ["f32"]);
+    expectShape(name, tensor, [tokens, features]);
+    return;
+  }
+  const most = Math.max(roundUp(tokens, TILE), (tensor.shape[0] ?? 0) * TILE);
+  expectShape(name, tensor, tilesShape(most, features));
 }
 
 /** Features of a token, of activations in rows [rows, features] or in tiles. */

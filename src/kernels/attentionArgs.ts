@@ -1,8 +1,7 @@
 /** What the attention kernels share: their arguments, params and constants. */
 import { ShapeError } from "../common/errors.ts";
-import { roundUp } from "../common/math.ts";
 import { type AdapterInfo, expectDType, expectShape, type Tensor } from "../device/device.ts";
-import { isTiled, TILE, tilesShape } from "./activationTiles.ts";
+import { expectActivations, isTiled } from "./activationTiles.ts";
 import type { AttentionAdapter } from "./attentionVariant.ts";
 import { f32, pack, u32 } from "./kernel.ts";
 
@@ -71,17 +70,6 @@ export function outSources({ out }: AttentionArgs): readonly string[] {
   return [...quads, "lib/attention_out.wgsl"];
 }
 
-function checkOut({ q, out }: AttentionArgs): void {
-  const [numTokens = 0, width = 0] = q.shape;
-  if (!isTiled(out)) {
-    expectDType("out", out, ["f32"]);
-    expectShape("out", out, [numTokens, width]);
-    return;
-  }
-  const tokens = Math.max(roundUp(numTokens, TILE), (out.shape[0] ?? 0) * TILE);
-  expectShape("out", out, tilesShape(tokens, width));
-}
-
 /** Throws unless `out` is what the kernels of software adapters write. */
 export function expectRows({ out }: AttentionArgs): void {
   if (isTiled(out)) throw new ShapeError("out: expected f32; these kernels write no tiles");
@@ -100,7 +88,7 @@ export function checkShapes(args: AttentionArgs): void {
   const [numTokens = 0] = q.shape;
   const [numBlocks = 0] = keyCache.shape;
   expectShape("q", q, [numTokens, numHeads * headDim]);
-  checkOut(args);
+  expectActivations("out", args.out, numTokens, numHeads * headDim);
   expectShape("keyCache", keyCache, [numBlocks, blockSize, numKvHeads, headDim]);
   expectShape("valueCache", valueCache, keyCache.shape);
   expectDType("keyCache", keyCache, [args.kvDType]);

@@ -3,10 +3,10 @@
  * normed. The shaders are shaders/sum_residual_norm.wgsl and add_partials.wgsl.
  */
 import { ShapeError } from "../common/errors.ts";
-import { ceilDiv, roundUp } from "../common/math.ts";
-import { type AdapterInfo, expectDType, expectShape, type Tensor } from "../device/device.ts";
+import { ceilDiv } from "../common/math.ts";
+import { type AdapterInfo, expectShape, type Tensor } from "../device/device.ts";
 import type { LaunchCounts } from "../device/liveCounts.ts";
-import { isTiled, TILE, tilesShape } from "./activationTiles.ts";
+import { expectActivations, isTiled } from "./activationTiles.ts";
 import { defineKernel, f32, type Field, type Kernel, pack, u32, workgroupSize } from "./kernel.ts";
 
 /** `count` tensors [capacity, hidden], `strideElements` apart in one. */
@@ -51,9 +51,9 @@ export const sumResidualNorm: Kernel<SumResidualNormArgs> = defineKernel<SumResi
     return { WG_SIZE: lanes ?? normLanes(hidden, adapter, capacity) };
   },
   launch: ({ partials, residual, weight, out, eps }) => {
-    const [, hidden = 0] = residual.shape;
+    const [capacity = 0, hidden = 0] = residual.shape;
     expectShape("weight", weight, [hidden]);
-    checkOut(out, residual);
+    expectActivations("out", out, capacity, hidden);
     const fields = partialFields(partials, residual);
     return {
       params: pack(...fields, f32(eps)),
@@ -97,18 +97,6 @@ export const sumPartials: Kernel<SumPartialsArgs> = defineKernel<SumPartialsArgs
     };
   },
 });
-
-/** f16 is for linear layers on tensor cores, which read whole tiles. */
-function checkOut(out: Tensor, residual: Tensor): void {
-  const [capacity = 0, hidden = 0] = residual.shape;
-  if (!isTiled(out)) {
-    expectDType("out", out, ["f32"]);
-    expectShape("out", out, [capacity, hidden]);
-    return;
-  }
-  const tokens = Math.max(roundUp(capacity, TILE), (out.shape[0] ?? 0) * TILE);
-  expectShape("out", out, tilesShape(tokens, hidden));
-}
 
 /** Tokens whose workgroups leave most of a GPU idle, so that what counts is how long one takes. */
 const FEW_TOKENS = 64;

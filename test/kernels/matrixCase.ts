@@ -33,7 +33,7 @@ export const edges: Case[] = [
     tokens: 256,
     spare: 0,
     outputs: 384,
-    inFeatures: 2048,
+    inFeatures: 512,
     dtype: "bf16",
     swiglu: false,
     bias: false,
