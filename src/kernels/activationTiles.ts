@@ -41,6 +41,11 @@ export function expectActivations(
   expectShape(name, tensor, tilesShape(most, features));
 }
 
+/** Files with `Quad`, quad_of and quad_at: how a kernel writes such a tensor. */
+export function quadSources(tensor: Tensor): readonly string[] {
+  return isTiled(tensor) ? ["lib/tiles.wgsl", "lib/quad_f16.wgsl"] : ["lib/quad_f32.wgsl"];
+}
+
 /** Features of a token, of activations in rows [rows, features] or in tiles. */
 export function numFeatures({ shape }: Pick<Tensor, "shape">): number {
   return shape.length === 4 ? (shape[1] ?? 0) * TILE : (shape.at(-1) ?? 0);

@@ -1,7 +1,7 @@
 /** What the attention kernels share: their arguments, params and constants. */
 import { ShapeError } from "../common/errors.ts";
 import { type AdapterInfo, expectDType, expectShape, type Tensor } from "../device/device.ts";
-import { expectActivations, isTiled } from "./activationTiles.ts";
+import { expectActivations, isTiled, quadSources } from "./activationTiles.ts";
 import type { AttentionAdapter } from "./attentionVariant.ts";
 import { f32, pack, u32 } from "./kernel.ts";
 
@@ -66,8 +66,7 @@ export function attentionParams(args: AttentionArgs): Uint8Array {
 
 /** Files that write `out`. */
 export function outSources({ out }: AttentionArgs): readonly string[] {
-  const quads = isTiled(out) ? ["lib/tiles.wgsl", "lib/quad_f16.wgsl"] : ["lib/quad_f32.wgsl"];
-  return [...quads, "lib/attention_out.wgsl"];
+  return [...quadSources(out), "lib/attention_out.wgsl"];
 }
 
 /** Throws unless `out` is what the kernels of software adapters write. */

@@ -6,7 +6,7 @@ import { ShapeError } from "../common/errors.ts";
 import { ceilDiv } from "../common/math.ts";
 import { type AdapterInfo, expectShape, type Tensor } from "../device/device.ts";
 import type { LaunchCounts } from "../device/liveCounts.ts";
-import { expectActivations, isTiled } from "./activationTiles.ts";
+import { expectActivations, quadSources } from "./activationTiles.ts";
 import { defineKernel, f32, type Field, type Kernel, pack, u32, workgroupSize } from "./kernel.ts";
 
 /** `count` tensors [capacity, hidden], `strideElements` apart in one. */
@@ -43,7 +43,7 @@ export const sumResidualNorm: Kernel<SumResidualNormArgs> = defineKernel<SumResi
   sources: ({ out }) => [
     "lib/block_sum.wgsl",
     "lib/partial_sum.wgsl",
-    ...(isTiled(out) ? ["lib/tiles.wgsl", "lib/quad_f16.wgsl"] : ["lib/quad_f32.wgsl"]),
+    ...quadSources(out),
     "sum_residual_norm.wgsl",
   ],
   overrides: ({ residual, lanes }, adapter) => {
