@@ -1,6 +1,7 @@
 import OpenAI from "openai";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
+  numAborted,
   type SimulatedServer,
   startSimulated,
   tokenizer,
@@ -132,11 +133,6 @@ describe("errors are the client's own classes", () => {
 });
 
 /** Requests that ended by abort, as /metrics counts them. */
-async function numAborted(): Promise<number> {
-  const metrics = await (await fetch(`${server.url}/metrics`)).text();
-  return Number(/request_success_total\{.*"abort"\} (\d+)/.exec(metrics)?.[1] ?? 0);
-}
-
 describe("a client that leaves", () => {
   test("a stream that is broken off frees its blocks at once", async () => {
     const endless = { ...fixed, max_tokens: 200, n: 3, extra_body: {}, ignore_eos: true };
@@ -147,7 +143,7 @@ describe("a client that leaves", () => {
     }
     stream.controller.abort();
     await until(() => server.isIdle());
-    expect(await numAborted()).toBe(3);
+    expect(await numAborted(server)).toBe(3);
   });
 
   test("so does a whole answer that is no longer awaited", async () => {
@@ -158,6 +154,6 @@ describe("a client that leaves", () => {
     controller.abort();
     await expect(call).rejects.toBeInstanceOf(OpenAI.APIUserAbortError);
     await until(() => server.isIdle());
-    expect(await numAborted()).toBe(4);
+    expect(await numAborted(server)).toBe(4);
   });
 });

@@ -1,7 +1,7 @@
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { chromiumPath, launchChromium, noChromium } from "./support/chromium.ts";
-import { type SimulatedServer, startSimulated } from "./support/simulatedServer.ts";
+import { numAborted, type SimulatedServer, startSimulated } from "./support/simulatedServer.ts";
 
 describe.skipIf(chromiumPath === undefined)(
   `the page at /${chromiumPath === undefined ? ` (${noChromium})` : ""}`,
@@ -10,8 +10,16 @@ describe.skipIf(chromiumPath === undefined)(
     let server: SimulatedServer;
     let page: Page;
     const problems: string[] = [];
+    /** Steps that still run at once; those after them wait for `released`. */
+    let numFreeSteps = Infinity;
+    const released = Promise.withResolvers<undefined>();
+    const beforeStep = async (): Promise<void> => {
+      numFreeSteps -= 1;
+      if (numFreeSteps < 0) await released.promise;
+    };
     beforeAll(async () => {
-      server = await startSimulated({ numReplicas: 2, options: { apiKeys: ["secret"] } });
+      const options = { apiKeys: ["secret"] };
+      server = await startSimulated({ numReplicas: 2, options, faults: () => ({ beforeStep }) });
       browser = await launchChromium();
       page = await browser.newPage();
       page.on("pageerror", (error) => problems.push(error.message));
@@ -55,14 +63,17 @@ describe.skipIf(chromiumPath === undefined)(
     });
 
     test("stops when asked, and the server stops too", async () => {
+      numFreeSteps = 8;
       await page.getByLabel("Completion").check();
       await page.getByLabel("Prompt").fill("Once");
       await page.getByRole("spinbutton", { name: "Tokens" }).fill("240");
       await page.getByRole("button", { name: "Generate" }).click();
       await page.waitForFunction(() => document.querySelector("#answer")?.textContent !== "");
       await page.getByRole("button", { name: "Stop" }).click();
-      await page.waitForFunction(() => /Stopped|tokens, the first/.test(document.body.innerText));
-      await expect.poll(() => server.isIdle()).toBe(true);
+      await page.waitForFunction(() => document.body.innerText.includes("Stopped."));
+      await expect.poll(() => numAborted(server), { timeout: 10_000 }).toBe(1);
+      released.resolve(undefined);
+      await expect.poll(() => server.isIdle(), { timeout: 10_000 }).toBe(true);
     });
 
     test("every control has a name, and the scripts made no error", async () => {

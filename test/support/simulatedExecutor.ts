@@ -14,6 +14,8 @@ export interface SimulatedFaults {
   readonly throws?: boolean;
   /** Change an output before it is given back. */
   readonly corrupt?: (output: StepOutput) => StepOutput;
+  /** Awaited before each step runs, so a test can hold the model at a step of its choice. */
+  readonly beforeStep?: () => Promise<void>;
 }
 
 /** Takes the event loop's turns that real ranks would take; checks each plan as it comes. */
@@ -63,6 +65,7 @@ export class SimulatedExecutor implements Executor {
   async #run(plan: StepPlan): Promise<StepOutput> {
     this.numSteps += 1;
     await new Promise((resolve) => setImmediate(resolve));
+    await this.#faults.beforeStep?.();
     if (this.#isDead) await new Promise(() => undefined);
     if (plan.stepIndex === this.#faults.failAtStep) throw this.#faults.error as Error;
     const output = this.#model.run(plan);

@@ -157,6 +157,12 @@ export async function post(
   });
 }
 
+/** Requests that ended by being aborted, as the metrics count them. */
+export async function numAborted(server: RunningServer): Promise<number> {
+  const metrics = await (await fetch(`${server.url}/metrics`)).text();
+  return Number(/request_success_total\{.*"abort"\} (\d+)/.exec(metrics)?.[1] ?? 0);
+}
+
 /** Waits for what must come to be true; fails after `timeoutMs`. */
 export async function until(holds: () => boolean, timeoutMs = 5000): Promise<void> {
   const deadline = performance.now() + timeoutMs;
