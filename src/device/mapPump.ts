@@ -12,7 +12,7 @@
 export interface MapWait {
   /** The thread has nothing else to do meanwhile: it may stop the event loop for a map. */
   readonly blocks: boolean;
-  /** For so long it looks without a nap, in milliseconds. */
+  /** For so long it looks without a nap, in milliseconds; of a map that nothing waits for, from when it is near. */
   readonly spinMs: number;
   /** Asked-for length of a nap, in milliseconds; the system adds some 60 µs. 0: never naps. */
   readonly napMs: number;
@@ -53,6 +53,7 @@ type Immediate = (callback: () => void, ...rest: unknown[]) => unknown;
 interface EventLoop {
   setImmediate?: Immediate;
   readonly setTimeout?: (callback: () => void, ms: number) => unknown;
+  readonly performance?: { now(): number };
 }
 
 function isNative(callback: () => void): boolean {
@@ -64,10 +65,6 @@ function isNative(callback: () => void): boolean {
 /** A look may change it, which the compiler cannot know. */
 function isPending({ mapState }: GPUBuffer): boolean {
   return mapState === "pending";
-}
-
-function pauseUntil(end: number): void {
-  while (performance.now() < end);
 }
 
 export class MapPump {
@@ -135,10 +132,10 @@ export class MapPump {
 
   /** Looks until the map is there; nothing else runs on the thread meanwhile. */
   #block(buffer: GPUBuffer): void {
-    const begin = performance.now();
+    const begin = this.#now();
     while (isPending(buffer) && this.#look !== undefined) {
       this.#lookOnce();
-      const elapsedMs = performance.now() - begin;
+      const elapsedMs = this.#now() - begin;
       if (!isPending(buffer) || elapsedMs > MAX_BLOCK_MS) return;
       if (elapsedMs > this.#wait.spinMs) this.#nap();
     }
@@ -146,17 +143,18 @@ export class MapPump {
 
   /** Looks once a turn of the event loop; now and then only, where nothing waits for the map. */
   async #share(buffer: GPUBuffer, isAwaited: boolean): Promise<void> {
-    const begin = performance.now();
+    const begin = this.#now();
     const isRelaxed = !isAwaited && this.#canSleep;
-    const nearMs = Math.min(this.#lastMs, this.#lastButOneMs) - NEAR_MS;
+    const nearMs = Math.max(0, Math.min(this.#lastMs, this.#lastButOneMs) - NEAR_MS);
+    const spinEndMs = this.#wait.spinMs + (isRelaxed ? nearMs : 0);
     let elapsedMs = 0;
     while (isPending(buffer) && this.#look !== undefined) {
       await new Promise<void>(isRelaxed && elapsedMs < nearMs ? this.#sleep : this.#turn);
       this.#lookOnce();
-      elapsedMs = performance.now() - begin;
+      elapsedMs = this.#now() - begin;
       if (!isPending(buffer)) break;
-      if (elapsedMs > this.#wait.spinMs) this.#nap();
-      else if (isRelaxed) pauseUntil(begin + elapsedMs + PAUSE_MS);
+      if (elapsedMs > spinEndMs) this.#nap();
+      else if (isRelaxed) this.#pauseUntil(begin + elapsedMs + PAUSE_MS);
     }
     if (isAwaited) return;
     this.#lastButOneMs = this.#lastMs;
@@ -174,6 +172,14 @@ export class MapPump {
   /** A thread that naps between looks needs no sleep. */
   get #canSleep(): boolean {
     return this.#wait.spinMs > NEAR_MS && this.#loop.setTimeout !== undefined;
+  }
+
+  #now(): number {
+    return (this.#loop.performance ?? performance).now();
+  }
+
+  #pauseUntil(end: number): void {
+    while (this.#now() < end);
   }
 
   #nap(): void {

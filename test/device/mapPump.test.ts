@@ -1,5 +1,5 @@
 /** The pump against a stand-in for Dawn: who calls its look at events, how often, and who gets it back. */
-import { expect, test } from "vitest";
+import { afterEach, expect, test, vi } from "vitest";
 import { chooseMapWait, MapPump, type MapWait } from "../../src/device/mapPump.ts";
 
 const NO_NAP = { spinMs: Infinity, napMs: 0 };
@@ -103,30 +103,67 @@ test.each([
   turns = 100;
 });
 
+/** Dawn, and an event loop whose time is its own: it passes with each look at the clock, sleep and nap. */
+class TimedDawn extends FakeDawn {
+  nowMs = 0;
+  numSleeps = 0;
+  numNaps = 0;
+  readonly pump: MapPump;
+
+  constructor(wait: MapWait) {
+    super();
+    const now = (): number => (this.nowMs += 0.001);
+    const sleep = (callback: () => void, ms: number): unknown => {
+      this.numSleeps += 1;
+      this.nowMs += ms;
+      return setImmediate(callback);
+    };
+    this.pump = new MapPump(
+      wait,
+      Object.assign(this.loop, { setTimeout: sleep, performance: { now } }),
+    );
+    vi.spyOn(Atomics, "wait").mockImplementation(() => {
+      this.numNaps += 1;
+      this.nowMs += 0.06;
+      return "timed-out";
+    });
+  }
+
+  /** How often it slept, and napped, during a map that nothing waits for. */
+  async mapped(ms: number): Promise<[sleeps: number, naps: number]> {
+    const [sleeps, naps, end] = [this.numSleeps, this.numNaps, this.nowMs + ms];
+    await this.pump.map(
+      this.buffer(1, undefined, () => this.nowMs >= end),
+      16,
+      false,
+    );
+    return [this.numSleeps - sleeps, this.numNaps - naps];
+  }
+}
+
+afterEach(() => {
+  vi.restoreAllMocks();
+});
+
 test("a map is looked for now and then until it is nearly due, and often from then on", async () => {
-  const dawn = new FakeDawn();
-  let sleeps = 0;
-  const sleep = (callback: () => void, ms: number): unknown => {
-    sleeps += 1;
-    return setTimeout(callback, ms);
-  };
-  const pump = new MapPump(SHARING, Object.assign(dawn.loop, { setTimeout: sleep }));
-  const sleepsOf = async (ms: number): Promise<number> => {
-    const before = sleeps;
-    const end = performance.now() + ms;
-    const buffer = dawn.buffer(1, undefined, () => performance.now() >= end);
-    await pump.map(buffer, 16, false);
-    return sleeps - before;
-  };
-  expect([await sleepsOf(12), await sleepsOf(12)]).toEqual([0, 0]); // nothing is known of it yet
-  const known = await sleepsOf(12);
-  expect(known).toBeGreaterThan(2);
-  expect(known).toBeLessThanOrEqual(10);
-  expect(await sleepsOf(1)).toBeLessThanOrEqual(2); // sooner than expected: at most a sleep late
-  expect(await sleepsOf(12)).toBeLessThanOrEqual(1); // the shorter of the last two counts
+  const dawn = new TimedDawn(SHARING);
+  expect(await dawn.mapped(12)).toEqual([0, 0]); // nothing is known of it yet
+  expect(await dawn.mapped(12)).toEqual([0, 0]);
+  expect(await dawn.mapped(12)).toEqual([11, 0]);
+  expect(await dawn.mapped(1)).toEqual([1, 0]); // sooner than expected: at most a sleep late
+  expect(await dawn.mapped(12)).toEqual([0, 0]); // the shorter of the last two counts
   const looks = dawn.numLooks;
-  await pump.map(dawn.buffer(10), 16, true); // one that the step waits for is watched
+  await dawn.pump.map(dawn.buffer(10), 16, true); // one that the step waits for is watched
   expect(dawn.numLooks - looks).toBe(10);
+});
+
+test("a map that comes when expected costs no nap, however long it takes", async () => {
+  const dawn = new TimedDawn({ blocks: true, spinMs: 2, napMs: 0.001 });
+  const [, naps] = await dawn.mapped(8);
+  expect(naps).toBeGreaterThan(50); // nothing is known of it yet
+  await dawn.mapped(8);
+  expect(await dawn.mapped(8)).toEqual([7, 0]);
+  expect((await dawn.mapped(20))[1]).toBeGreaterThan(50); // late
 });
 
 test("two maps at once are both served by one look each turn", async () => {
