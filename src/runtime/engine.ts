@@ -3,6 +3,7 @@ import { TandemError, UsageError, WorkerError, messageOf } from "../common/error
 import type { SpanMore, Tracer } from "../common/trace.ts";
 import type { EngineOptions, EngineRequest } from "./engineOptions.ts";
 import type { Executor } from "./executor/executor.ts";
+import { Lookahead } from "./lookahead.ts";
 import { createRequest } from "./request.ts";
 import { RequestStream } from "./requestStream.ts";
 import { forkSamplingParams, resolveSamplingParams } from "./samplingParams.ts";
@@ -26,6 +27,8 @@ export class Engine {
   readonly #scheduler: Scheduler;
   readonly #streams = new Map<string, RequestStream>(); // by request id, until finished
   readonly #inFlight: StepInFlight[] = []; // oldest first
+  readonly #lookahead: Lookahead;
+  readonly #now: () => number;
   readonly #failureListeners: ((error: Error) => void)[] = [];
   #numRequests = 0;
   #loop: Promise<void> | null = null; // null while there is no work
@@ -40,6 +43,8 @@ export class Engine {
     this.#codec = codec;
     this.#options = options;
     this.#scheduler = new Scheduler(executor.limits, options.scheduler);
+    this.#lookahead = new Lookahead(executor.limits);
+    this.#now = options.now ?? ((): number => performance.now());
     this.#cacheEpoch = executor.cacheEpoch ?? 0;
     executor.onFailure?.((error) => {
       this.#fail(error);
@@ -73,7 +78,7 @@ export class Engine {
     const request = createRequest(draft, this.#executor.limits);
     const decoder = this.#codec.streamDecoder({ context: request.promptTokenIds });
     const stream = new RequestStream(request, decoder, {
-      now: this.#options.now ?? ((): number => performance.now()),
+      now: this.#now,
       abandon: () => this.abort(requestId),
       ...(echo === true ? { echo: this.#textOf(request.promptTokenIds) } : {}),
     });
@@ -136,6 +141,7 @@ export class Engine {
     });
     const beginMs = performance.now();
     this.#inFlight.shift();
+    this.#lookahead.returned(this.#now());
     for (const token of this.#scheduler.postprocess(output)) this.#deliver(token);
     this.#takeEvents();
     this.#options.tracer?.span("host", "postprocess", beginMs, stepArgs(oldest.plan));
@@ -159,7 +165,7 @@ export class Engine {
   #fillPipeline(): boolean {
     this.#checkCache();
     let isFilled = false;
-    for (;;) {
+    while (this.#inFlight.length < this.#lookahead.maxPlans) {
       const beginMs = performance.now();
       const plan = this.#scheduler.schedule();
       if (this.#takeEvents()) isFilled = true;
@@ -174,6 +180,7 @@ export class Engine {
       output.catch(() => undefined);
       this.#inFlight.push({ plan, output });
     }
+    return isFilled;
   }
 
   #takeEvents(): boolean {

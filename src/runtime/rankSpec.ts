@@ -32,6 +32,7 @@ export interface RunSpec {
   /** Tokens of one KV block. */
   readonly blockSize: number;
   readonly maxInFlight: number;
+  readonly maxLongInFlight: number;
   /** Plans that a rank runs at once: 2 with dual-batch overlap, else 1. */
   readonly numMicroBatches: number;
   /** Fewer decodes than this stay in one plan. */

@@ -53,9 +53,11 @@ export function checkLimits(limits: ExecutorLimits): void {
     checkCount(name, value);
   }
   const { maxNumSeqs, maxNumBatchedTokens, maxInFlight, ppSize = 1 } = limits;
-  if (maxInFlight < ppSize) {
+  const fewest = Math.min(maxInFlight, limits.maxLongInFlight ?? maxInFlight);
+  if (fewest < ppSize) {
+    const what = fewest < maxInFlight ? "maxLongInFlight" : "maxInFlight";
     const expected = `at least ppSize (${ppSize}), a plan for each stage`;
-    throw new UsageError({ what: "maxInFlight", expected, got: maxInFlight });
+    throw new UsageError({ what, expected, got: fewest });
   }
   if (maxNumBatchedTokens < maxNumSeqs) {
     throw new UsageError({

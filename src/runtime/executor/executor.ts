@@ -16,6 +16,8 @@ export interface ExecutorLimits {
   readonly vocabSize: number;
   /** Plans that may wait for their output at once; at least ppSize. */
   readonly maxInFlight: number;
+  /** Of these, while steps take long; maxInFlight when left out. See Lookahead. */
+  readonly maxLongInFlight?: number;
   /** Plans that should be independent of each other: pipeline stages x micro-batches; 1 when left out. */
   readonly ppSize?: number;
   /** Micro-batches that each rank runs at once, a factor of ppSize; 1 when left out. */

@@ -66,8 +66,10 @@ export class RankedExecutor implements Executor {
       const { numBlocks } = planned;
       const activations = await allOrFirstFailure(ranks, (rank) => rank.start(numBlocks));
       const kvPlan = withActivations(planned, activations);
-      const { maxNumSeqs, maxNumBatchedTokens, blockSize, maxModelLen, maxInFlight } = run;
-      const sizes = { maxNumSeqs, maxNumBatchedTokens, blockSize, maxModelLen, maxInFlight };
+      const { maxNumSeqs, maxNumBatchedTokens, blockSize, maxModelLen } = run;
+      const { maxInFlight, maxLongInFlight } = run;
+      const ahead = { maxInFlight, maxLongInFlight };
+      const sizes = { maxNumSeqs, maxNumBatchedTokens, blockSize, maxModelLen, ...ahead };
       const { numMicroBatches, minSplitDecodes } = run;
       const ppSize = run.ppSize * numMicroBatches;
       const spread = { ppSize, numMicroBatches, minSplitDecodes };
