@@ -1,18 +1,20 @@
 /**
  * Attention over the paged KV cache, grouped-query and causal, with an optional sliding window.
  * Three launches: split-K decode for the leading one-token rows, the merge of its splits (skipped
- * where there is one), and tiles for the rows of prefill.
+ * where there is one), and tiles for the rows of prefill. A fourth takes the place of the first two
+ * where contexts are too short for splits and the adapter was measured.
  */
 import type { Recorder } from "../device/recorder.ts";
 import { type AttentionArgs, checkShapes } from "./attentionArgs.ts";
-import { attentionDecode, attentionMerge } from "./attentionDecode.ts";
+import { attentionDecode, attentionMerge, attentionWhole, hasWhole } from "./attentionDecode.ts";
 import { attentionPrefill } from "./attentionPrefill.ts";
-import { partialRows } from "./attentionVariant.ts";
+import { partialRows } from "./attentionSplits.ts";
 
 export type { AttentionArgs } from "./attentionArgs.ts";
-export { buildPrefillTiles, chooseSplits, TILE_Q } from "./attentionVariant.ts";
+export { type AttentionHeads, chooseSplits } from "./attentionSplits.ts";
+export { buildPrefillTiles, TILE_Q } from "./attentionVariant.ts";
 
-/** Records the three launches. */
+/** Records the launches. */
 export function attention(rec: Recorder, args: AttentionArgs): void {
   checkShapes(args);
   const { q, numHeads, headDim, maxSplits, maxDecodeTokens } = args;
@@ -20,6 +22,7 @@ export function attention(rec: Recorder, args: AttentionArgs): void {
   const rows = maxSplits === 1 ? 1 : partialRows(capacity, maxSplits); // one split writes `out`
   if (capacity > 0) {
     const partials = rec.alloc("attention partials", [rows, numHeads, headDim + 4]);
+    if (hasWhole(args, rec.device.info)) attentionWhole(rec, { ...args, partials });
     attentionDecode(rec, { ...args, partials });
     if (maxSplits > 1) attentionMerge(rec, { ...args, partials });
   }

@@ -1,5 +1,5 @@
 /** How attention is cut into workgroups: pure functions of shapes and the adapter. */
-import { ceilDiv, roundUp } from "../common/math.ts";
+import { ceilDiv } from "../common/math.ts";
 import type { AdapterInfo } from "../device/device.ts";
 import { hasMatrixKernel } from "./linearMatrix.ts";
 import { type TunedAdapter, tunedNumber } from "./tuned.ts";
@@ -16,24 +16,14 @@ export function attentionEntry(headDim: number, group: number): string {
   return `attention ${headDim} ${group}`;
 }
 
-/** The entry for the splits of decode attention, which all its shapes share. */
-export const SPLITS_ENTRY = "attention splits";
-
-/** Fields of the entries: lanes of a workgroup; workgroups wanted and positions of a split at least. */
-export type AttentionField = "lanes" | "workgroups" | "minSplitSize";
-
-/** The numbers that autotuning tries on hardware, and the only ones that an entry may name. */
-export const ATTENTION_CANDIDATES: Readonly<Record<AttentionField, readonly number[]>> = {
+/** Fields of that entry: lanes of a workgroup, and `wholeContext` of attentionSplits.ts. */
+export const ATTENTION_CANDIDATES = {
   lanes: [128, 256],
-  workgroups: [128, 256, 512, 1024],
-  minSplitSize: [32, 64, 128, 256],
-};
+  wholeContext: [512, 1024, 2048, 4096],
+} as const;
 
 /** Query tokens of one prefill tile. */
 export const TILE_Q = 16;
-
-/** Partials (rows of tokens x splits) that decode attention keeps at most; chooseSplits stays inside. */
-export const MAX_PARTIAL_ROWS = 1024;
 
 /** Constants of attention_decode_subgroup.wgsl, attention_decode.wgsl (wide) or attention_decode_narrow.wgsl. */
 export type DecodeVariant = DecodeHeads &
@@ -97,7 +87,6 @@ export function chooseDecodeVariant(
     const lanes = subgroupMaxSize > 4 ? 8 : 4;
     return { kind: "narrow", ...tileHeads(group, MAX_VECTOR_HEADS), lanes, chunk: 64 };
   }
-  const octs = headDim / 8;
   // 57 us with 128 lanes and 44 with 256, for 32,768 positions of headDim 128 on an H200; 22 and 19 for 32 times
   // 512 positions of headDim 64. A larger head, or more and smaller subgroups, would take too much workgroup memory
   const isLarge = headDim > 128 || subgroupMinSize < 32;
@@ -109,13 +98,49 @@ export function chooseDecodeVariant(
   );
   const isWide = headDim === 128 || (headDim === 64 && maxTokens >= MANY_DECODE_TOKENS);
   const lanes = tuned ?? (isWide && !isLarge ? 256 : 128);
-  if (isPowerOfTwo(octs) && octs >= 4 && octs <= subgroupMinSize && subgroupMaxSize <= lanes) {
+  if (takesSubgroups(headDim, adapter) && subgroupMaxSize <= lanes) {
     const heads = tileHeads(group, MAX_VECTOR_HEADS);
     return { kind: "subgroup", ...heads, lanes, maxSubgroups: lanes / subgroupMinSize };
   }
   const quads = headDim / 4;
   const heads = tileHeads(group, MAX_WIDE_HEADS);
   return { kind: "wide", ...heads, lanes: quads * Math.floor(128 / quads), chunk: 256 };
+}
+
+/** Lanes of a workgroup that takes the whole context of a query head, and the fewest that are worth it. */
+const MAX_WHOLE_LANES = 1024;
+const MIN_WHOLE_LANES = 256;
+/** Each subgroup keeps a head's sums of its positions, its top and its weight in workgroup memory. */
+const MAX_WHOLE_BYTES = 24 << 10;
+
+/**
+ * The variant for a workgroup a query head, without splits to merge; undefined on adapters whose
+ * workgroups are too small, and on software adapters.
+ */
+export function chooseWholeVariant(
+  headDim: number,
+  group: number,
+  adapter: AttentionAdapter,
+): DecodeVariant | undefined {
+  const { isSoftware, subgroupMinSize, subgroupMaxSize, limits } = adapter;
+  if (isSoftware || !takesSubgroups(headDim, adapter)) return undefined;
+  const { maxComputeInvocationsPerWorkgroup, maxComputeWorkgroupSizeX } = limits;
+  const most = Math.min(maxComputeInvocationsPerWorkgroup, maxComputeWorkgroupSizeX);
+  const bytesOf = (lanes: number): number => (lanes / subgroupMinSize) * (headDim + 2) * 4;
+  let lanes = MAX_WHOLE_LANES;
+  while (lanes > most || bytesOf(lanes) > MAX_WHOLE_BYTES) lanes /= 2;
+  if (lanes < Math.max(MIN_WHOLE_LANES, subgroupMaxSize)) return undefined;
+  const maxSubgroups = lanes / subgroupMinSize;
+  return { kind: "subgroup", headsPerWorkgroup: 1, headTiles: group, lanes, maxSubgroups };
+}
+
+/** A key takes so many lanes of a subgroup as it has eights of elements, 4 or more. */
+function takesSubgroups(
+  headDim: number,
+  { subgroupMinSize }: Pick<AttentionAdapter, "subgroupMinSize">,
+): boolean {
+  const octs = headDim / 8;
+  return isPowerOfTwo(octs) && octs >= 4 && octs <= subgroupMinSize;
 }
 
 function tileHeads(group: number, most: number): Omit<DecodeHeads, "lanes"> {
@@ -161,49 +186,6 @@ function powerOfTwoUpTo(limit: number): number {
   let power = 1;
   while (power * 2 <= Math.min(limit, TILE_Q)) power *= 2;
   return power;
-}
-
-/** Tokens x splits whose partials fit; rows of the scratch tensor. */
-export function partialRows(decodeCapacity: number, maxSplits: number): number {
-  return Math.min(decodeCapacity * maxSplits, Math.max(MAX_PARTIAL_ROWS, maxSplits));
-}
-
-/** Positions of one split, and the number of splits. */
-export interface Splits {
-  readonly splitSize: number;
-  readonly numSplits: number;
-}
-
-/** Workgroups of decode attention that fill the adapters measured (132 cores). */
-const WANTED_WORKGROUPS = 256;
-
-/**
- * Splits of this step's decode attention. Idle cores wait for a split: it is worth its merge from
- * 64 positions on, until all cores have work. CPUs have few cores, and a launch costs them as much
- * as 500 positions.
- */
-export function chooseSplits(
-  maxContextLength: number,
-  maxSplits: number,
-  blockSize: number,
-  numDecodeTokens: number,
-  { isSoftware, tuned }: Pick<AttentionAdapter, "isSoftware" | "tuned">,
-  numKvHeads = 1,
-): Splits {
-  const context = Math.max(maxContextLength, 1);
-  const tokens = Math.max(numDecodeTokens, 1);
-  const best = (field: "workgroups" | "minSplitSize", otherwise: number): number =>
-    tunedNumber(tuned, SPLITS_ENTRY, field, ATTENTION_CANDIDATES[field]) ?? otherwise;
-  const minSplitSize = isSoftware ? 1024 : best("minSplitSize", 64);
-  const wanted = isSoftware
-    ? Math.floor(4 / tokens)
-    : Math.min(
-        ceilDiv(best("workgroups", WANTED_WORKGROUPS), tokens * numKvHeads),
-        Math.floor(MAX_PARTIAL_ROWS / tokens),
-      );
-  const most = Math.max(1, Math.min(wanted, maxSplits, ceilDiv(context, minSplitSize)));
-  const splitSize = roundUp(ceilDiv(context, most), blockSize);
-  return { splitSize, numSplits: ceilDiv(context, splitSize) };
 }
 
 /** A sequence's chunk of prompt tokens in this step. */

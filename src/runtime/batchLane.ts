@@ -8,7 +8,7 @@ import type { CommandList } from "../device/commandList.ts";
 import type { Device } from "../device/device.ts";
 import { type LiveCounts, liveRows } from "../device/liveCounts.ts";
 import type { Recorder, TapSink } from "../device/recorder.ts";
-import { chooseSplits } from "../kernels/attention.ts";
+import { type AttentionHeads, chooseSplits } from "../kernels/attention.ts";
 import { hasMatrixKernel } from "../kernels/linearMatrix.ts";
 import { MATRIX_MIN_ROWS } from "../kernels/linearVariant.ts";
 import { numLogitRows } from "./promptRows.ts";
@@ -39,7 +39,7 @@ export interface SharedParts {
   readonly run: RunSpec;
   readonly decoder: Decoder;
   readonly blockTables: BlockTables;
-  readonly numKvHeads: number;
+  readonly heads: AttentionHeads;
 }
 
 /** What is a lane's own: collectives of two lanes may be on their way at once, each counted by itself. */
@@ -132,18 +132,13 @@ export class BatchLane {
   }
 
   #liveCounts(plan: StepPlan, known: Partial<LiveCounts>): LiveCounts {
-    const { device, run, numKvHeads } = this.#shared;
+    const { device, run, heads } = this.#shared;
     const numDecodeTokens = countDecodeTokens(plan);
     const decodes = plan.sequences.slice(0, numDecodeTokens);
     const maxContextLength = Math.max(1, ...decodes.map(({ startPosition }) => startPosition + 1));
-    const splits = chooseSplits(
-      maxContextLength,
-      MAX_SPLITS,
-      run.blockSize,
-      numDecodeTokens,
-      device.info,
-      numKvHeads,
-    );
+    const { blockSize } = run;
+    const request = { maxContextLength, numDecodeTokens, maxSplits: MAX_SPLITS, blockSize, heads };
+    const splits = chooseSplits(request, device.info);
     return liveRows(numTokensOf(plan), {
       numSequences: plan.sequences.length,
       numDecodeTokens,

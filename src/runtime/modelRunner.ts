@@ -13,7 +13,7 @@ import { BatchLane, type LaneParts, MAX_SPLITS, tokenClassesOf } from "./batchLa
 import type { ProfiledStep } from "./executor/rankHandle.ts";
 import { PlanOrder, type PlanProgress } from "./planOrder.ts";
 import type { RankGroups } from "./rankGroups.ts";
-import type { RankSpec } from "./rankSpec.ts";
+import { headsOf, type RankSpec } from "./rankSpec.ts";
 import { Sampler } from "./sampler.ts";
 import { chunkPlan, profiledPlan } from "./soloPlans.ts";
 import { BlockTables } from "./stepInputs.ts";
@@ -72,13 +72,12 @@ export class ModelRunner {
       kvCacheDType: run.kvCacheDType,
       maxModelLen: run.maxModelLen,
     });
-    const [numBlocks = 0, , numKvHeads = 1] = kvCaches[0]?.key.shape ?? [];
-    this.#numBlocks = numBlocks;
+    [this.#numBlocks = 0] = kvCaches[0]?.key.shape ?? [];
     const maxBlocks = ceilDiv(run.maxModelLen, run.blockSize);
     const blockTables = new BlockTables(device, run.maxNumSeqs, maxBlocks);
     const { vocabShard } = decoder;
     const counts = vocabShard && Sampler.createCounts(device, run, vocabShard);
-    const shared = { device, run, decoder, blockTables, numKvHeads };
+    const shared = { device, run, decoder, blockTables, heads: headsOf(spec) };
     this.#lanes = groups.lanes.map(({ tp, pp }): BatchLane => {
       const state = counts && { tp, tokens: groups.tokens, lastToken, counts };
       const sampler = vocabShard && state && new Sampler(device, spec, state, vocabShard);

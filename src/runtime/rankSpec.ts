@@ -2,8 +2,11 @@
 import type { ModelConfig } from "../../models/config.ts";
 import type { LinkProperties } from "../collectives/transport/simulatedLink.ts";
 import type { KvCacheDType } from "../../models/layers/context.ts";
+import { headShard } from "../../models/sharding.ts";
+import { sizeOf } from "../../models/weights/weightSource.ts";
 import type { WeightDType } from "../common/dtype.ts";
 import type { TunedNumbers } from "../device/adapterInfo.ts";
+import type { AttentionHeads } from "../kernels/attention.ts";
 import type { CollectiveArgs } from "./collectiveArgs.ts";
 
 /** Where weights come from. */
@@ -97,4 +100,11 @@ export function samplingRank({ tpSize, ppSize }: Pick<RunSpec, "tpSize" | "ppSiz
 /** A rank's place in the layout. */
 export function shardRank(rank: number, { tpSize }: RunSpec): { tpRank: number; ppRank: number } {
   return { tpRank: rank % tpSize, ppRank: Math.floor(rank / tpSize) };
+}
+
+/** The heads that a rank's attention has. */
+export function headsOf({ rank, model, run }: RankSpec): AttentionHeads {
+  const { heads, kvHeads } = headShard(model.config, run.tpSize, shardRank(rank, run).tpRank);
+  const { headDim } = model.config;
+  return { numHeads: sizeOf(heads), numKvHeads: sizeOf(kvHeads), headDim };
 }

@@ -1,7 +1,7 @@
 /** One rank: its device, weights, KV cache and model. Lives in a thread of its own or beside the others. */
 import { loadWeights } from "../../models/weights/loader.ts";
 import { openWeights } from "../../models/weights/open.ts";
-import { headShard, layerRange } from "../../models/sharding.ts";
+import { layerRange } from "../../models/sharding.ts";
 import { type ShardPlan, shardPlan } from "../../models/weights/plan.ts";
 import type { FileSource } from "../../models/weights/files.ts";
 import type { WeightStore } from "../../models/layers/context.ts";
@@ -24,7 +24,7 @@ import { createKvCache, kvBlockBytes, type KvCacheShape, maxBindingBlocks } from
 import { tokenClassesOf } from "./batchLane.ts";
 import { ModelRunner } from "./modelRunner.ts";
 import { type GroupHooks, joinGroups } from "./rankGroups.ts";
-import { type RankReport, type RankSpec, shardRank } from "./rankSpec.ts";
+import { headsOf, type RankReport, type RankSpec, shardRank } from "./rankSpec.ts";
 import type { ProfiledStep } from "./executor/rankHandle.ts";
 import type { RankStats } from "./stats.ts";
 import type { StepOutput, StepPlan } from "./stepPlan.ts";
@@ -89,11 +89,11 @@ export class Worker {
         : new TracedRecorder(spec.rank, trace.tracer);
     this.#unwatch = env.watch?.(this.#recorder, env.transport.control);
     const { config } = spec.model;
-    const { kvHeads } = headShard(config, spec.run.tpSize, plan.tpRank);
+    const { numKvHeads, headDim } = headsOf(spec);
     this.#kvShape = {
       numLayers: sizeOf(layerRange(config.numLayers, spec.run.ppSize, plan.ppRank)),
-      numKvHeads: sizeOf(kvHeads),
-      headDim: config.headDim,
+      numKvHeads,
+      headDim,
       blockSize: spec.run.blockSize,
       dtype: spec.run.kvCacheDType,
     };

@@ -1,18 +1,17 @@
-import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { AdapterInfo } from "../../src/device/device.ts";
 import {
   buildPrefillTiles,
   chooseDecodeVariant,
   choosePrefillVariant,
-  chooseSplits,
+  chooseWholeVariant,
   type DecodeVariant,
-  partialRows,
   TILE_Q,
 } from "../../src/kernels/attentionVariant.ts";
 
 const limits = limitsOf({
   maxComputeInvocationsPerWorkgroup: 1024,
+  maxComputeWorkgroupSizeX: 1024,
   maxComputeWorkgroupStorageSize: 48 * 1024,
 });
 const software = {
@@ -113,6 +112,30 @@ test("every decode variant covers its heads and fits the limits that WebGPU guar
   }
 });
 
+test.each([
+  // headDim, group, adapter, lanes
+  [64, 4, hardware, 1024],
+  [128, 4, hardware, 1024],
+  [128, 7, { ...hardware, limits: { ...limits, maxComputeWorkgroupSizeX: 256 } }, 256],
+  [128, 4, { ...hardware, subgroupMinSize: 16 }, 512], // twice the subgroups
+  [32, 4, { ...hardware, subgroupMinSize: 8 }, 1024],
+])("a whole context: headDim %i, group %i, %o", (headDim, group, adapter, lanes) => {
+  const variant = chooseWholeVariant(headDim, group, adapter);
+  const want = { kind: "subgroup", headsPerWorkgroup: 1, headTiles: group, lanes } as const;
+  expect(variant).toEqual({ ...want, maxSubgroups: lanes / adapter.subgroupMinSize });
+  if (variant === undefined) return;
+  expect(decodeBytes(headDim, variant)).toBeLessThanOrEqual(24 * 1024);
+  expectShaderNeeds(headDim, variant);
+});
+
+test("no kernel for whole contexts on software, for odd heads or in small workgroups", () => {
+  const small = { ...limits, maxComputeInvocationsPerWorkgroup: 128 };
+  expect(chooseWholeVariant(64, 4, software)).toBeUndefined();
+  expect(chooseWholeVariant(96, 4, hardware)).toBeUndefined();
+  expect(chooseWholeVariant(64, 4, withoutSubgroups)).toBeUndefined();
+  expect(chooseWholeVariant(64, 4, { ...hardware, limits: small })).toBeUndefined();
+});
+
 test("prefill takes matrices where they fit", () => {
   const matrix = { kind: "matrix", subgroups: 8 };
   expect(choosePrefillVariant(64, tensorCores)).toEqual(matrix);
@@ -139,49 +162,6 @@ test("every tiled prefill variant keeps what its shader needs", () => {
     const words = (TILE_Q + tileK) * (headDim + 4) + (TILE_Q + 1) * tileK + 3 * TILE_Q;
     expect(4 * words).toBeLessThanOrEqual(32 * 1024);
   }
-});
-
-test.each([
-  // context, maxSplits, tokens, numKvHeads, adapter -> splitSize, numSplits
-  [1, 32, 1, 8, software, 16, 1],
-  [500, 32, 1, 8, software, 512, 1],
-  [2000, 32, 1, 8, software, 1008, 2],
-  [100_000, 32, 1, 8, software, 25_008, 4],
-  [100_000, 32, 8, 8, software, 100_000, 1],
-  [50, 32, 1, 8, hardware, 64, 1],
-  [576, 32, 1, 8, hardware, 64, 9],
-  [2048, 32, 1, 8, hardware, 64, 32],
-  [131_072, 32, 1, 8, hardware, 4096, 32],
-  [8192, 32, 1, 32, hardware, 1024, 8], // 256 workgroups
-  [576, 32, 32, 8, hardware, 576, 1],
-  [8192, 64, 64, 1, hardware, 2048, 4],
-  [8192, 1, 1, 8, hardware, 8192, 1],
-])(
-  "splits: context %i, at most %i, %i tokens, %i KV heads, %o",
-  (context, most, tokens, kvHeads, adapter, splitSize, numSplits) => {
-    const splits = chooseSplits(context, most, 16, tokens, adapter, kvHeads);
-    expect(splits).toEqual({ splitSize, numSplits });
-  },
-);
-
-test("splits are whole blocks, cover the context and fit the scratch", () => {
-  const ints = (min: number, max: number): fc.Arbitrary<number> => fc.integer({ min, max });
-  fc.assert(
-    fc.property(
-      fc.tuple(ints(1, 200_000), ints(1, 128), ints(1, 64), ints(0, 2000), fc.boolean()),
-      ints(1, 32),
-      ([context, maxSplits, blockSize, tokens, isSoftware], kvHeads) => {
-        const splits = chooseSplits(context, maxSplits, blockSize, tokens, { isSoftware }, kvHeads);
-        const { splitSize, numSplits } = splits;
-        expect(splitSize % blockSize).toBe(0);
-        expect(splitSize * numSplits).toBeGreaterThanOrEqual(context);
-        expect(splitSize * (numSplits - 1)).toBeLessThan(context); // the last one is not empty
-        expect(numSplits).toBeLessThanOrEqual(maxSplits);
-        const rows = partialRows(Math.max(tokens, 1), maxSplits);
-        if (numSplits > 1) expect(tokens * numSplits).toBeLessThanOrEqual(rows);
-      },
-    ),
-  );
 });
 
 test("prefill tiles cover each chunk once, in order", () => {

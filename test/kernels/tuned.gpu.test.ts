@@ -3,7 +3,7 @@ import fc from "fast-check";
 import type { Device } from "../../src/device/device.ts";
 import { NodeOpener } from "../../src/device/openNode.ts";
 import { liveRows } from "../../src/device/liveCounts.ts";
-import { attentionEntry } from "../../src/kernels/attentionVariant.ts";
+import { attentionEntry, chooseWholeVariant } from "../../src/kernels/attentionVariant.ts";
 import { linear } from "../../src/kernels/linear.ts";
 import {
   linearCandidates,
@@ -104,5 +104,55 @@ test("decode attention with 128 and with 256 lanes matches the f64 oracle", asyn
     } finally {
       await other.destroy();
     }
+  }
+});
+
+const sequences = [
+  { numCached: 0, numTokens: 1 },
+  { numCached: 333, numTokens: 1 },
+  { numCached: 5, numTokens: 1 },
+  { numCached: 40, numTokens: 7 },
+];
+
+test("decode attention of whole contexts matches the f64 oracle, as does that of splits beside it", async ({
+  device,
+  skip,
+}) => {
+  const shapes = [
+    { numHeads: 8, numKvHeads: 2, headDim: 32, kvDType: "f16" },
+    { numHeads: 3, numKvHeads: 1, headDim: 32, kvDType: "f32" },
+    { numHeads: 8, numKvHeads: 2, headDim: 64, kvDType: "f16" },
+    { numHeads: 4, numKvHeads: 4, headDim: 128, kvDType: "f16" },
+  ] as const;
+  const runnable = shapes.filter(({ numHeads, numKvHeads, headDim }) => {
+    const hardware = { ...device.info, isSoftware: false };
+    return chooseWholeVariant(headDim, numHeads / numKvHeads, hardware) !== undefined;
+  });
+  skip(runnable.length === 0, "no adapter for the kernel: it takes subgroups and 256 lanes");
+  const entries = runnable.map(({ numHeads, numKvHeads, headDim }) => [
+    attentionEntry(headDim, numHeads / numKvHeads),
+    { wholeContext: 512 },
+  ]);
+  const index = await testDeviceIndex();
+  const tuned = Object.fromEntries(entries) as Record<string, Record<string, number>>;
+  const other = await new NodeOpener().open({ index, label: "whole contexts", tuned });
+  try {
+    for (const shape of runnable) {
+      for (const [splitBlocks, slidingWindow, isTiled] of [
+        [100, 0, false],
+        [100, 20, true],
+        [4, 0, false],
+      ] as const) {
+        const step: Case = {
+          ...shape,
+          ...{ blockSize: 16, slidingWindow, splitBlocks, isTiled, sequences, seed: 5 },
+          tuning: "hardware",
+        };
+        const { got, want } = await runStep(other, step);
+        expectClose(got, want, isTiled ? { rtol: 6e-4, atol: 1e-6 } : { rtol: 2e-5, atol: 4e-6 });
+      }
+    }
+  } finally {
+    await other.destroy();
   }
 });

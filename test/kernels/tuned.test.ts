@@ -1,14 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { TunedNumbers } from "../../src/device/adapterInfo.ts";
-import {
-  ATTENTION_CANDIDATES,
-  attentionEntry,
-  chooseDecodeVariant,
-  chooseSplits,
-  partialRows,
-  SPLITS_ENTRY,
-} from "../../src/kernels/attentionVariant.ts";
+import { attentionEntry, chooseDecodeVariant } from "../../src/kernels/attentionVariant.ts";
 import {
   type LinearAdapter,
   linearCandidates,
@@ -84,31 +77,4 @@ test("decode attention takes measured lanes where its workgroup memory has room"
   expect(lanesOf(256, 256)).toBe(128); // a larger head
   const intel = { isSoftware: false, subgroupMinSize: 16, subgroupMaxSize: 32 };
   expect(lanesOf(64, 256, intel)).toBe(128); // more and smaller subgroups
-});
-
-test("with any measured numbers splits are whole blocks, cover the context and fit the scratch", () => {
-  const { workgroups, minSplitSize } = ATTENTION_CANDIDATES;
-  const draws = fc.record({
-    context: fc.integer({ min: 1, max: 200_000 }),
-    maxSplits: fc.integer({ min: 1, max: 64 }),
-    tokens: fc.integer({ min: 1, max: 500 }),
-    kvHeads: fc.integer({ min: 1, max: 32 }),
-    workgroups: fc.constantFrom(...workgroups),
-    minSplitSize: fc.constantFrom(...minSplitSize),
-  });
-  const holds = fc.property(draws, ({ context, maxSplits, tokens, kvHeads, ...numbers }) => {
-    const adapter = { isSoftware: false, tuned: { [SPLITS_ENTRY]: numbers } };
-    const splits = chooseSplits(context, maxSplits, 16, tokens, adapter, kvHeads);
-    const { splitSize, numSplits } = splits;
-    expect(splitSize % 16).toBe(0);
-    expect(splitSize * numSplits).toBeGreaterThanOrEqual(context);
-    expect(splitSize * (numSplits - 1)).toBeLessThan(context);
-    expect(numSplits).toBeLessThanOrEqual(maxSplits);
-    if (numSplits > 1)
-      expect(tokens * numSplits).toBeLessThanOrEqual(partialRows(tokens, maxSplits));
-  });
-  fc.assert(holds);
-  const tuned = { [SPLITS_ENTRY]: { minSplitSize: 256 } };
-  expect(chooseSplits(512, 32, 16, 1, { isSoftware: false, tuned }, 8).numSplits).toBe(2);
-  expect(chooseSplits(512, 32, 16, 1, { isSoftware: false }, 8).numSplits).toBe(8);
 });

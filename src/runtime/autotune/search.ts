@@ -18,7 +18,7 @@ import type { TunableLinear } from "./shapes.ts";
  * A choice must be faster than the default by this part of it to replace it. On software adapters sizes differ by
  * less than other work on the same cores (linearVariant.ts has a table), and each one more is a pipeline to compile.
  */
-const MIN_GAIN = { software: 0.25, hardware: 0.03 } as const;
+export const MIN_GAIN = { software: 0.25, hardware: 0.03 } as const;
 /** Weights that take turns, so that no cache holds them; and calls a timing. */
 const COLD_BYTES = 192 << 20;
 const MAX_COPIES = 32;

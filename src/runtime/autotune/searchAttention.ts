@@ -1,18 +1,22 @@
-/** The measured search for decode attention: lanes of a workgroup, and how a context is split. */
+/** The measured search for decode attention: lanes of a workgroup, how a context is split, and when it is not. */
 import type { TunedNumbers } from "../../device/adapterInfo.ts";
 import type { Device } from "../../device/device.ts";
 import type { DeviceOpener, OpenOptions } from "../../device/opener.ts";
 import {
+  SPLITS_CANDIDATES,
+  SPLITS_ENTRY,
+  type SplitsField,
+} from "../../kernels/attentionSplits.ts";
+import {
   ATTENTION_CANDIDATES,
   attentionEntry,
-  type AttentionField,
   chooseDecodeVariant,
-  SPLITS_ENTRY,
+  chooseWholeVariant,
 } from "../../kernels/attentionVariant.ts";
 import { CaseMemory, rankSizes } from "../bench/kernelCase.ts";
 import { decodeAttentionCase } from "../bench/otherCases.ts";
 import { timeLaunches } from "../bench/timeLaunches.ts";
-import { fastest } from "./search.ts";
+import { fastest, MIN_GAIN } from "./search.ts";
 import type { TunableShapes } from "./shapes.ts";
 
 const NUM_CALLS = 24;
@@ -22,8 +26,11 @@ const LONG_CONTEXT = 8192;
 const SHORT_CONTEXT = 512;
 /** Sequences of a batch. */
 const BATCH_SIZE = 32;
+/** Keys and values that take turns where caches would hide what a step waits for. */
+const COLD_BYTES = 128 << 20;
+const MAX_COPIES = 64;
 
-/** Entries for splits and for this shape's lanes; empty ones on software adapters, which have no candidates. */
+/** Entries for splits and for this shape; empty ones on software adapters, which have no candidates. */
 export async function searchAttention(
   device: Device,
   opener: DeviceOpener,
@@ -42,14 +49,18 @@ export async function searchAttention(
     if (best !== undefined) splits[field] = best;
   }
   const tuned = { [SPLITS_ENTRY]: splits };
+  const best: Record<string, number> = {};
   const lanes = await searchLanes(device, opener, open, shapes, tuned);
-  return { ...tuned, [entry]: lanes === undefined ? {} : { lanes } };
+  if (lanes !== undefined) best["lanes"] = lanes;
+  const whole = await searchWhole(device, opener, open, shapes, { ...tuned, [entry]: best });
+  if (whole !== undefined) best["wholeContext"] = whole;
+  return { ...tuned, [entry]: best };
 }
 
 async function searchSplits(
   device: Device,
   shapes: TunableShapes,
-  field: Exclude<AttentionField, "lanes">,
+  field: SplitsField,
   context: number,
   splits: Readonly<Record<string, number>>,
 ): Promise<number | undefined> {
@@ -57,7 +68,38 @@ async function searchSplits(
     const numbers = value === undefined ? splits : { ...splits, [field]: value };
     return timeDecode(device, shapes, context, { [SPLITS_ENTRY]: numbers });
   };
-  return await fastest(ATTENTION_CANDIDATES[field], time);
+  return await fastest(SPLITS_CANDIDATES[field], time);
+}
+
+/** The longest context, of those tried, up to which not splitting is faster for each. */
+async function searchWhole(
+  device: Device,
+  opener: DeviceOpener,
+  open: OpenOptions,
+  shapes: TunableShapes,
+  tuned: TunedNumbers,
+): Promise<number | undefined> {
+  const { headDim, group } = shapes;
+  if (chooseWholeVariant(headDim, group, device.info) === undefined) return undefined;
+  const entry = attentionEntry(headDim, group);
+  const withWhole = (wholeContext: number): TunedNumbers => ({
+    ...tuned,
+    [entry]: { ...tuned[entry], wholeContext },
+  });
+  let longest: number | undefined;
+  const other = await opener.open({ ...open, tuned: withWhole(LONG_CONTEXT / 2) });
+  try {
+    for (const positions of ATTENTION_CANDIDATES.wholeContext) {
+      const context = positions - 1; // and the token itself
+      const split = await timeDecode(other, shapes, context, tuned, 1, MAX_COPIES);
+      const whole = await timeDecode(other, shapes, context, withWhole(positions), 1, MAX_COPIES);
+      if (whole > split * (1 - MIN_GAIN.hardware)) break;
+      longest = positions;
+    }
+  } finally {
+    await other.destroy();
+  }
+  return longest;
 }
 
 /** Each candidate is a device of its own: the kernel reads its device's info. */
@@ -103,27 +145,30 @@ async function timeBoth(
   return Math.sqrt(single * (await timeDecode(device, shapes, SHORT_CONTEXT, tuned, BATCH_SIZE)));
 }
 
-/** Microseconds of decode attention and its merge. */
+/** Microseconds of decode attention and its merge, with up to `maxCopies` of keys and values in turn. */
 async function timeDecode(
   device: Device,
   { config, tpSize, dtype, kvDType }: TunableShapes,
   context: number,
   tuned: TunedNumbers,
   batchSize = 1,
+  maxCopies = 1,
 ): Promise<number> {
   const sizes = rankSizes(config, tpSize, dtype, kvDType);
   const kernelCase = decodeAttentionCase(sizes, { ...device.info, tuned }, batchSize, context);
   const memory = new CaseMemory(device);
   try {
-    const record = await kernelCase.prepare(memory, 1);
+    const numCopies = Math.min(maxCopies, Math.ceil(COLD_BYTES / kernelCase.coldBytes));
+    const record = await kernelCase.prepare(memory, numCopies);
+    const numCalls = Math.max(NUM_CALLS, numCopies);
     const { launchUs, numLaunches } = await timeLaunches(
       device,
       (rec) => {
-        for (let call = 0; call < NUM_CALLS; call++) record(rec, 0);
+        for (let call = 0; call < numCalls; call++) record(rec, call % numCopies);
       },
       { ...TIMING, live: kernelCase.live },
     );
-    return (Math.min(...launchUs) * numLaunches) / NUM_CALLS;
+    return (Math.min(...launchUs) * numLaunches) / numCalls;
   } finally {
     memory.free();
   }

@@ -30,7 +30,9 @@ export function decodeAttentionCase(
 ): KernelCase {
   const { numHeads, numKvHeads, headDim } = sizes;
   const length = context + 1;
-  const splits = chooseSplits(length, MAX_SPLITS, BLOCK_SIZE, tokens, adapter, numKvHeads);
+  const limits = { maxSplits: MAX_SPLITS, blockSize: BLOCK_SIZE };
+  const request = { maxContextLength: length, numDecodeTokens: tokens, ...limits, heads: sizes };
+  const splits = chooseSplits(request, adapter);
   const coldBytes = 2 * tokens * length * numKvHeads * headDim * bytesOf(sizes.kvDType);
   return {
     family: "attention",
