@@ -120,8 +120,7 @@ test("decode attention of whole contexts matches the f64 oracle, as does that of
 }) => {
   const shapes = [
     { numHeads: 8, numKvHeads: 2, headDim: 32, kvDType: "f16" },
-    { numHeads: 3, numKvHeads: 1, headDim: 32, kvDType: "f32" },
-    { numHeads: 8, numKvHeads: 2, headDim: 64, kvDType: "f16" },
+    { numHeads: 3, numKvHeads: 1, headDim: 64, kvDType: "f32" },
     { numHeads: 4, numKvHeads: 4, headDim: 128, kvDType: "f16" },
   ] as const;
   const runnable = shapes.filter(({ numHeads, numKvHeads, headDim }) => {
@@ -138,11 +137,12 @@ test("decode attention of whole contexts matches the f64 oracle, as does that of
   const other = await new NodeOpener().open({ index, label: "whole contexts", tuned });
   try {
     for (const shape of runnable) {
-      for (const [splitBlocks, slidingWindow, isTiled] of [
-        [100, 0, false],
-        [100, 20, true],
-        [4, 0, false],
+      for (const [splitBlocks, slidingWindow] of [
+        [100, 0],
+        [100, 20],
+        [4, 0],
       ] as const) {
+        const isTiled = shape.headDim === 32 && slidingWindow > 0;
         const step: Case = {
           ...shape,
           ...{ blockSize: 16, slidingWindow, splitBlocks, isTiled, sequences, seed: 5 },
