@@ -7,8 +7,8 @@ import { writeFileAtomic } from "../../../models/weights/filesNode.ts";
 import { messageOf } from "../../common/errors.ts";
 import type { TunedNumbers } from "../../device/adapterInfo.ts";
 
-/** Counts up when entries change their meaning: files of another format are left alone. */
-const FORMAT = 1;
+/** Counts up when entries mean something else, or hold more: files of another format are left alone. */
+const FORMAT = 2;
 
 /** What a measurement holds for. */
 export interface TuningKey {
