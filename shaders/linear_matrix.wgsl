@@ -13,8 +13,8 @@
 // Accuracy  f16 products (weights of other dtypes are rounded to f16), f32 sums; see
 //           test/kernels/linearMatrix.gpu.test.ts
 // Includes  lib/live.wgsl, lib/silu.wgsl, lib/linear_io.wgsl, lib/linear_common.wgsl,
-//           lib/linear_store.wgsl, lib/linear_out_*.wgsl, lib/linear_tile.wgsl, lib/linear_slice.wgsl, lib/linear_sums.wgsl,
-//           lib/tiles.wgsl, lib/halves_*.wgsl
+//           lib/linear_store.wgsl, lib/linear_out_*.wgsl, lib/linear_tile.wgsl, lib/linear_slice.wgsl, lib/linear_four.wgsl,
+//           lib/linear_sums.wgsl, lib/tiles.wgsl, lib/halves_*.wgsl
 // Needs     subgroups of 32; matrices of f16, 16 x 16 x 16, with f32 results
 override DIRECT: bool; // whole tiles and no epilogue: results go straight to y
 
@@ -36,7 +36,6 @@ var<workgroup> tiles: array<vec4u, 2 * TILE * STRIDE>;
 const W_TILE = TILE * STRIDE;
 
 struct Eight { a: vec4u, b: vec4u, c: vec4u, d: vec4u, e: vec4u, f: vec4u, g: vec4u, h: vec4u }
-struct EightRaw { a: Raw, b: Raw, c: Raw, d: Raw, e: Raw, f: Raw, g: Raw, h: Raw }
 
 fn load_chunk(at: u32) -> vec4u { return bitcast<vec4u>(x[at]); } // finite halves are no NaN as f32
 
@@ -48,19 +47,6 @@ fn load_x(at: u32) -> Eight {
   );
 }
 
-fn load_w(low: vec4u, high: vec4u, chunk: u32) -> EightRaw {
-  let lo = low + chunk;
-  let hi = high + chunk;
-  return EightRaw(
-    load_raw(lo.x), load_raw(lo.y), load_raw(lo.z), load_raw(lo.w),
-    load_raw(hi.x), load_raw(hi.y), load_raw(hi.z), load_raw(hi.w),
-  );
-}
-
-fn store_chunk(at: u32, halves: vec4u, is_inside: bool) {
-  tiles[at] = select(vec4u(), halves, WHOLE_K || is_inside);
-}
-
 fn store_eight(at: u32, x8: Eight, is_inside: bool) {
   store_chunk(at, x8.a, is_inside);
   store_chunk(at + LANE_ROWS * STRIDE, x8.b, is_inside);
@@ -70,13 +56,6 @@ fn store_eight(at: u32, x8: Eight, is_inside: bool) {
   store_chunk(at + 5u * LANE_ROWS * STRIDE, x8.f, is_inside);
   store_chunk(at + 6u * LANE_ROWS * STRIDE, x8.g, is_inside);
   store_chunk(at + 7u * LANE_ROWS * STRIDE, x8.h, is_inside);
-}
-
-fn store_w(at: u32, w8: EightRaw, is_inside: bool) {
-  store_eight(at, Eight(
-    halves_of(w8.a), halves_of(w8.b), halves_of(w8.c), halves_of(w8.d),
-    halves_of(w8.e), halves_of(w8.f), halves_of(w8.g), halves_of(w8.h),
-  ), is_inside);
 }
 
 fn left(row: u32, step: u32) -> Left {
@@ -122,14 +101,14 @@ fn main(
   var c33: Sums;
   var k = 0u;
   var x8 = load_x(x_chunk(tokens, k, lane));
-  var w8 = load_w(low_rows, high_rows, chunk_of(k, lane));
+  var w8 = load_eight_rows(low_rows, high_rows, chunk_of(k, lane));
   for (; k < params.num_chunks; k += CHUNKS) {
     let is_inside = k + lane % CHUNKS < params.num_chunks;
     store_eight(x_place(lane), x8, is_x_inside(k, lane));
-    store_w(W_TILE + place, w8, is_inside);
+    store_eight_rows(W_TILE + place, w8, is_inside);
     workgroupBarrier();
     x8 = load_x(x_chunk(tokens, k + CHUNKS, lane));
-    w8 = load_w(low_rows, high_rows, chunk_of(k + CHUNKS, lane));
+    w8 = load_eight_rows(low_rows, high_rows, chunk_of(k + CHUNKS, lane));
     for (var step = 0u; step < CHUNKS; step += 2u) {
       let b0 = right(n, step);
       let b1 = right(n + 16u, step);

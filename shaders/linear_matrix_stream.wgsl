@@ -35,18 +35,6 @@ const SUM_STRIDE = 33u; // of a token's sums, in vec4, against bank conflicts
 // a slice of w; afterwards the sums of a subgroup's tokens
 var<workgroup> tiles: array<vec4u, TILE * STRIDE>;
 
-// A lane's chunks of a slice.
-struct Slice { low: Four, high: Four }
-
-fn load_slice(low: vec4u, high: vec4u, chunk: u32) -> Slice {
-  return Slice(load_four(low, chunk), load_four(high, chunk));
-}
-
-fn store_slice(place: u32, slice: Slice, is_inside: bool) {
-  store_four_rows(place, slice.low, is_inside);
-  store_four_rows(place + 4u * LANE_ROWS * STRIDE, slice.high, is_inside);
-}
-
 // The s-th tile of x of the slice at chunk k; past the end the last one, as rows of w are zeros there.
 fn tile_of(k: u32, s: u32) -> u32 {
   if (WHOLE_K) { return min(k, params.num_chunks - CHUNKS) / 2u + s; }
@@ -83,11 +71,11 @@ fn main(
   var a10 = left(x0 + tile_of(0u, 1u)); var a11 = left(x1 + tile_of(0u, 1u));
   var a20 = left(x0 + tile_of(0u, 2u)); var a21 = left(x1 + tile_of(0u, 2u));
   var a30 = left(x0 + tile_of(0u, 3u)); var a31 = left(x1 + tile_of(0u, 3u));
-  var even = load_slice(low, high, chunk_of(0u, lane));
-  var odd = load_slice(low, high, chunk_of(CHUNKS, lane));
+  var even = load_eight_rows(low, high, chunk_of(0u, lane));
+  var odd = load_eight_rows(low, high, chunk_of(CHUNKS, lane));
   for (var k = 0u; k < params.num_chunks; k += 2u * CHUNKS) {
-    store_slice(place, even, k + lane % CHUNKS < params.num_chunks);
-    even = load_slice(low, high, chunk_of(k + 2u * CHUNKS, lane));
+    store_eight_rows(place, even, k + lane % CHUNKS < params.num_chunks);
+    even = load_eight_rows(low, high, chunk_of(k + 2u * CHUNKS, lane));
     workgroupBarrier();
     {
       let b00 = right(0u, 0u); c00 = subgroupMatrixMultiplyAccumulate(a00, b00, c00);
@@ -161,8 +149,8 @@ fn main(
     }
     workgroupBarrier();
     if (!EVEN && k + CHUNKS >= params.num_chunks) { break; }
-    store_slice(place, odd, k + CHUNKS + lane % CHUNKS < params.num_chunks);
-    odd = load_slice(low, high, chunk_of(k + 3u * CHUNKS, lane));
+    store_eight_rows(place, odd, k + CHUNKS + lane % CHUNKS < params.num_chunks);
+    odd = load_eight_rows(low, high, chunk_of(k + 3u * CHUNKS, lane));
     workgroupBarrier();
     {
       let b00 = right(0u, 0u); c00 = subgroupMatrixMultiplyAccumulate(a00, b00, c00);

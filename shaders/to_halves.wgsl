@@ -20,13 +20,6 @@ fn main(
   let rows = select(live.num_tokens, live.num_samples, params.rows_are_samples != 0u);
   let chunk = (group.x + group.y * num_groups.x) * WG_SIZE + lane;
   if (chunk >= rows * params.num_chunks) { return; }
-  let most = vec4f(65504.0);
-  let lo = clamp(x[2u * chunk], -most, most);
-  let hi = clamp(x[2u * chunk + 1u], -most, most);
-  y[tiled_chunk(chunk / params.num_chunks, chunk % params.num_chunks, params.num_chunks)] = vec4u(
-    pack2x16float(lo.xy),
-    pack2x16float(lo.zw),
-    pack2x16float(hi.xy),
-    pack2x16float(hi.zw),
-  );
+  let at = tiled_chunk(chunk / params.num_chunks, chunk % params.num_chunks, params.num_chunks);
+  y[at] = vec4u(finite_halves(x[2u * chunk]), finite_halves(x[2u * chunk + 1u]));
 }

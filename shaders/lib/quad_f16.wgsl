@@ -2,11 +2,7 @@
 // Needs     lib/tiles.wgsl
 alias Quad = vec2u;
 
-fn quad_of(values: vec4f) -> Quad {
-  let most = vec4f(65504.0);
-  let finite = clamp(values, -most, most);
-  return vec2u(pack2x16float(finite.xy), pack2x16float(finite.zw));
-}
+fn quad_of(values: vec4f) -> Quad { return finite_halves(values); }
 
 // Where quad i of a token is.
 fn quad_at(token: u32, i: u32, num_quads: u32) -> u32 {

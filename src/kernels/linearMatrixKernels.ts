@@ -119,10 +119,12 @@ const tiles128 = (args: PartArgs): KernelLaunch["workgroups"] => {
   return (live) => [ceilDiv(liveRows(args, live), MATRIX_TILE), rowTiles, 1];
 };
 
-/** Of all whose results pass through workgroup memory of the same form. */
-const STAGED_SOURCES = ["lib/linear_slice.wgsl", "lib/linear_sums.wgsl"] as const;
-/** Of those that bring four rows of weights at a time. */
-const SLICE_SOURCES = [...STAGED_SOURCES, "lib/linear_four.wgsl"] as const;
+/** Of all whose lanes share one slice of k in workgroup memory. */
+const SLICE_SOURCES = [
+  "lib/linear_slice.wgsl",
+  "lib/linear_four.wgsl",
+  "lib/linear_sums.wgsl",
+] as const;
 
 /** Prompts whose tiles are many. */
 export const streamPart: Kernel<PartArgs> = defineKernel({
@@ -139,7 +141,7 @@ export const streamPart: Kernel<PartArgs> = defineKernel({
 /** Prompts whose tiles are few. */
 export const matrixPart: Kernel<PartArgs> = defineKernel({
   name: "linear_matrix",
-  sources: (args) => [...sharedSources(args), ...STAGED_SOURCES, "linear_matrix.wgsl"],
+  sources: (args) => [...sharedSources(args), ...SLICE_SOURCES, "linear_matrix.wgsl"],
   prelude: () => MATRIX_PRELUDE,
   overrides: (args) => ({
     DIRECT: Number(isDirect(args, MATRIX_TILE, MATRIX_TILE)),

@@ -14,9 +14,8 @@ const BLOCK_SIZE = 16;
 /** Without a wish of the user's: long enough for most uses, small enough for any device. */
 const DEFAULT_MAX_MODEL_LEN = 8192;
 const DEFAULT_BATCHED_TOKENS = { software: 512, hardware: 2048 } as const;
-/** Steps that wait for their tokens at once, where stages do not need more; see Lookahead. */
-const MAX_LONG_IN_FLIGHT = 2;
-const MAX_SHORT_IN_FLIGHT = 3;
+/** Steps, short and long ones, that wait for their tokens at once where stages do not need more; see Lookahead. */
+const STEPS_IN_FLIGHT = { short: 3, long: 2 } as const;
 
 export interface ResolvedLayout {
   readonly report: LayoutReport;
@@ -131,8 +130,8 @@ function resolveRun(args: EngineArgs, config: ModelConfig, used: readonly Adapte
       Math.min(batched, maxModelLen * args.maxNumSeqs),
     ),
     blockSize: BLOCK_SIZE,
-    maxInFlight: Math.max(MAX_SHORT_IN_FLIGHT, args.ppSize) * numMicroBatches,
-    maxLongInFlight: Math.max(MAX_LONG_IN_FLIGHT, args.ppSize) * numMicroBatches,
+    maxInFlight: Math.max(STEPS_IN_FLIGHT.short, args.ppSize) * numMicroBatches,
+    maxLongInFlight: Math.max(STEPS_IN_FLIGHT.long, args.ppSize) * numMicroBatches,
     numMicroBatches,
     minSplitDecodes: args.dboDecodeTokenThreshold,
     simulatedLink: args.simulatedLink,

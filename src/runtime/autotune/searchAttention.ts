@@ -86,10 +86,11 @@ async function searchWhole(
     ...tuned,
     [entry]: { ...tuned[entry], wholeContext },
   });
+  const candidates = ATTENTION_CANDIDATES.wholeContext;
   let longest: number | undefined;
-  const other = await opener.open({ ...open, tuned: withWhole(LONG_CONTEXT / 2) });
+  const other = await opener.open({ ...open, tuned: withWhole(candidates[0]) }); // any has both kernels
   try {
-    for (const positions of ATTENTION_CANDIDATES.wholeContext) {
+    for (const positions of candidates) {
       const context = positions - 1; // and the token itself
       const split = await timeDecode(other, shapes, context, tuned, 1, MAX_COPIES);
       const whole = await timeDecode(other, shapes, context, withWhole(positions), 1, MAX_COPIES);
