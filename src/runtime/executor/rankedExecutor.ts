@@ -14,6 +14,8 @@ import type { ProfiledStep, RankHandle, TapRecord } from "./rankHandle.ts";
 
 /** A rank's last spans: longer than any step, shorter than a user's patience. */
 const TRACE_TIMEOUT_MS = 10_000;
+/** How long ranks may take to end their last steps, once the sampling rank has, before they are shut down. */
+const LAST_STEPS_MS = 2_000;
 
 type Loaded = Pick<RankedExecutor, "reports" | "kvPlan" | "openMs" | "startMs">;
 
@@ -30,6 +32,8 @@ export class RankedExecutor implements Executor {
   readonly #ranks: readonly RankHandle[];
   readonly #root: number;
   readonly #listeners = new Set<(error: Error) => void>();
+  /** Steps that some rank still runs; the sampling rank may have ended them. */
+  readonly #running = new Set<Promise<unknown>>();
   #failure: Error | undefined;
   #cacheEpoch = 0;
 
@@ -88,6 +92,9 @@ export class RankedExecutor implements Executor {
 
   async execute(plan: StepPlan): Promise<StepOutput> {
     const outputs = this.#ranks.map((rank) => rank.execute(plan));
+    const ended = Promise.allSettled(outputs);
+    this.#running.add(ended);
+    void ended.then(() => this.#running.delete(ended));
     for (const output of outputs)
       output.catch((error: unknown) => {
         this.#fail(asError(error));
@@ -143,6 +150,8 @@ export class RankedExecutor implements Executor {
     try {
       await this.beforeShutdown?.();
     } finally {
+      // A rank that is shut down in the middle of a step, behind the one that sampled, would take that for a failure.
+      if (this.#failure === undefined) await within(LAST_STEPS_MS, Promise.all(this.#running));
       await Promise.allSettled(this.#ranks.map((rank) => rank.shutdown()));
     }
   }
