@@ -13,7 +13,8 @@
 // Source    Dao et al. 2023, Flash-Decoding
 // Prelude   const QUADS = head_dim / 4, GROUP = num_heads / num_kv_heads, HEADS = query heads a
 //           workgroup (1 to 4), TILES = ceil(GROUP / HEADS), LANES (a multiple of the subgroup size
-//           and of QUADS / 2), SUBGROUPS = subgroups of a workgroup at most
+//           and of QUADS / 2), SUBGROUPS = subgroups of a workgroup at most, SKIPS = subgroups without
+//           positions in the last turn leave it out; then subgroup_uniformity must be off
 // Includes  lib/live.wgsl, lib/heads_one.wgsl or lib/heads_many.wgsl, lib/kv_oct_f32.wgsl or
 //           lib/kv_oct_f16.wgsl, lib/paged_kv.wgsl, lib/attention_out.wgsl
 // Needs     QUADS / 2 a power of two from 4 up, no larger than a subgroup
@@ -271,6 +272,7 @@ fn main(
   var state = Softmax(Heads(FLOOR), Heads(), Octs());
   var places = places_of(task, first, oct);
   for (var base = task.begin; base < task.end; base += TURN) {
+    if (SKIPS && base + subgroup * (subgroup_size / OCTS) >= task.end) { break; } // all its positions are past the end
     let turn = load_turn(places);
     places = places_of(task, first + TURN, oct);
     state = add_turn(state, turn, queries, first, task.end, sub_lane);

@@ -20,20 +20,21 @@ override STREAMS: u32 = 1;
 struct Sums { r0: Acc, r1: Acc, r2: Acc, r3: Acc }
 
 // Which workgroup's rows this one takes: the n-th of a stretch, where the stretches take turns.
-fn turn_of(place: Place) -> u32 {
-  let id = place.group.x + place.group.y * place.num_groups.x;
+fn turn_of(id: u32, num_workgroups: u32) -> u32 {
   if (STREAMS == 1u) { return id; }
-  let length = place.num_groups.x * place.num_groups.y / STREAMS;
+  let length = num_workgroups / STREAMS;
   return select(id, id % STREAMS * length + id / STREAMS, id < length * STREAMS);
 }
 
 @compute @workgroup_size(WG_SIZE)
-fn main(place: Place) {
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) num_groups: vec3u, place: Place) {
   let num_tokens = live_rows();
-  let first_token = place.group.z * TOKENS;
+  let first_token = group.z * TOKENS;
   let lane = lane_of_group(place);
-  let lane_group = turn_of(place) * (WG_SIZE / LANES_PER_GROUP) + place.lane / LANES_PER_GROUP;
-  write_residual(first_token, num_tokens, place);
+  let id = group.x + group.y * num_groups.x;
+  let turn = turn_of(id, num_groups.x * num_groups.y);
+  let lane_group = turn * (WG_SIZE / LANES_PER_GROUP) + place.lane / LANES_PER_GROUP;
+  if (id == 0u) { write_residual(first_token, num_tokens, place); }
 
   let start = rows_of(lane_group) * params.num_chunks;
   var sums = Sums();

@@ -3,7 +3,8 @@
 //
 // Shapes    x: [tokens, in] f16 in tiles   w: [rows, in] f32|f16|bf16   y: [SPLITS, SPLIT_ROWS, out_stride] f32, or
 //           f16 in tiles; tokens of x is a multiple of 32; rows past the live ones hold anything
-// Dispatch  (workgroups of ROWS rows in x and y, SPLITS for each 32 tokens in z)
+// Dispatch  (SPLITS for each 32 tokens, workgroups of ROWS rows in y and z): those that read the same rows are
+//           neighbours, so that a GPU's processors look few pages up
 // Tile      32 tokens x ROWS rows x 64 of k, a subgroup a quarter of the rows; they share the activations, so
 //           that the L2 cache serves fewer bytes of them than of weights. What takes the time is reading w, so
 //           two slices of k are on their way to registers while a third is multiplied. Where the rows are
@@ -80,10 +81,10 @@ fn main(
   @builtin(local_invocation_index) lane: u32,
   @builtin(subgroup_id) subgroup: u32,
 ) {
-  let split = group.z % SPLITS;
-  let first_token = group.z / SPLITS * TOKENS;
+  let split = group.x % SPLITS;
+  let first_token = group.x / SPLITS * TOKENS;
   let outputs_per_group = select(ROWS, HALF_TILE, params.is_swiglu != 0u);
-  let first_output = (group.x + group.y * num_groups.x) * outputs_per_group;
+  let first_output = (group.y + group.z * num_groups.y) * outputs_per_group;
   let row = lane / CHUNKS;
   let lane_rows = LaneRows(
     weight_rows(first_output, row),

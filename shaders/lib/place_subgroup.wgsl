@@ -1,8 +1,6 @@
 // place_subgroup: where an invocation is, for kernels whose parts need subgroups.
 // Needs     enable subgroups
 struct Place {
-  @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) num_groups: vec3u,
   @builtin(local_invocation_index) lane: u32,
   @builtin(subgroup_invocation_id) subgroup_lane: u32,
   @builtin(subgroup_id) subgroup: u32,

@@ -13,7 +13,7 @@ fn residual_element(index: u32, component: u32) -> f32 {
 
 // updated = x + partials for the workgroup's tokens.
 fn write_residual(first_token: u32, num_tokens: u32, place: Place) {
-  if (params.writes_residual == 0u || place.group.x + place.group.y > 0u) { return; }
+  if (params.writes_residual == 0u) { return; }
   let quads = 2u * params.num_chunks; // of a token
   let end = min(first_token + TOKENS, num_tokens) * quads;
   for (var i = first_token * quads + place.lane; i < end; i += WG_SIZE) {

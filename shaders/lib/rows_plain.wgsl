@@ -2,6 +2,8 @@
 // Needs     params; lib/linear_store.wgsl, lib/row_sum_*.wgsl
 fn outputs_per_group() -> u32 { return select(4u, 2u, params.is_swiglu != 0u); }
 
+fn num_lane_groups() -> u32 { return (params.num_outputs + outputs_per_group() - 1u) / outputs_per_group(); }
+
 // Outputs past the last repeat it, so that every lane reaches row_sum's barriers.
 fn rows_of(lane_group: u32) -> vec4u {
   let is_swiglu = params.is_swiglu != 0u;

@@ -6,6 +6,8 @@
 const HALF = HEAD_DIM / 2u;            // pairs of neighbours in a head
 const GROUPS_PER_HEAD = HEAD_DIM / 4u; // pairs of neighbours in half a head
 
+fn num_lane_groups() -> u32 { return params.num_outputs / 4u; }
+
 // Groups past the last repeat it, so that every lane reaches row_sum's barriers.
 fn rows_of(lane_group: u32) -> vec4u {
   let group = min(lane_group, params.num_outputs / 4u - 1u);

@@ -134,5 +134,11 @@ function decodePrelude(args: AttentionArgs, variant: DecodeVariant): string {
   if (kind === "wide") return constants({ ...sizes, CHUNK: variant.chunk });
   const heads = headsPerWorkgroup > 1 ? `alias Heads = vec${headsPerWorkgroup}f;\n` : "";
   if (kind === "narrow") return heads + constants({ ...sizes, CHUNK: variant.chunk });
-  return `enable subgroups;\n${heads}${constants({ ...sizes, SUBGROUPS: variant.maxSubgroups })}`;
+  // Dawn's analysis does not know that `subgroup_id` is the same on all lanes of a subgroup
+  return [
+    "enable subgroups;",
+    "diagnostic(off, subgroup_uniformity);",
+    `${heads}const SKIPS = ${variant.isWhole};`,
+    constants({ ...sizes, SUBGROUPS: variant.maxSubgroups }),
+  ].join("\n");
 }

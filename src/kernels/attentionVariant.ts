@@ -19,7 +19,7 @@ export function attentionEntry(headDim: number, group: number): string {
 /** Fields of that entry: lanes of a workgroup, and `wholeContext` of attentionSplits.ts. */
 export const ATTENTION_CANDIDATES = {
   lanes: [128, 256],
-  wholeContext: [512, 1024, 2048, 4096],
+  wholeContext: [0, 512, 640, 1024, 2048, 4096],
 } as const;
 
 /** Query tokens of one prefill tile. */
@@ -28,7 +28,12 @@ export const TILE_Q = 16;
 /** Constants of attention_decode_subgroup.wgsl, attention_decode.wgsl (wide) or attention_decode_narrow.wgsl. */
 export type DecodeVariant = DecodeHeads &
   (
-    | { readonly kind: "subgroup"; readonly maxSubgroups: number }
+    | {
+        readonly kind: "subgroup";
+        readonly maxSubgroups: number;
+        /** For whole contexts: many subgroups, of which the last turn needs few. */
+        readonly isWhole: boolean;
+      }
     /** `chunk`: positions scored between two barriers. */
     | { readonly kind: "wide"; readonly chunk: number }
     | { readonly kind: "narrow"; readonly chunk: number }
@@ -100,7 +105,8 @@ export function chooseDecodeVariant(
   const lanes = tuned ?? (isWide && !isLarge ? 256 : 128);
   if (takesSubgroups(headDim, adapter) && subgroupMaxSize <= lanes) {
     const heads = tileHeads(group, MAX_VECTOR_HEADS);
-    return { kind: "subgroup", ...heads, lanes, maxSubgroups: lanes / subgroupMinSize };
+    const maxSubgroups = lanes / subgroupMinSize;
+    return { kind: "subgroup", ...heads, lanes, maxSubgroups, isWhole: false };
   }
   const quads = headDim / 4;
   const heads = tileHeads(group, MAX_WIDE_HEADS);
@@ -131,7 +137,8 @@ export function chooseWholeVariant(
   while (lanes > most || bytesOf(lanes) > MAX_WHOLE_BYTES) lanes /= 2;
   if (lanes < Math.max(MIN_WHOLE_LANES, subgroupMaxSize)) return undefined;
   const maxSubgroups = lanes / subgroupMinSize;
-  return { kind: "subgroup", headsPerWorkgroup: 1, headTiles: group, lanes, maxSubgroups };
+  const heads = { headsPerWorkgroup: 1, headTiles: group };
+  return { kind: "subgroup", ...heads, lanes, maxSubgroups, isWhole: true };
 }
 
 /** A key takes so many lanes of a subgroup as it has eights of elements, 4 or more. */

@@ -148,33 +148,28 @@ export function linearSplit(
 }
 
 const MAX_SPLITS = 8;
-/** From so many input features on, eight parts in workgroups of 128 rows are faster than four in those of 64. */
-const LONG_ROWS = 8192;
-/** Workgroups of 128 rows that an H200 runs at once, two on each processor. */
-const MAX_WIDE_GROUPS = 264;
 
 /**
  * Parts of k for linearSplit that give a GPU workgroups to hide the latency of loads with; 1 where the
- * weight has rows enough, or the layer is none for linearSplit. NVIDIA H200, 32 tokens, f16; us a launch:
+ * weight has rows enough, or the layer is none for linearSplit. NVIDIA H200, 32 tokens, f16; us a launch. The layers of
+ * 4,096 and 14,336 were measured in sweeps over 13 GB, the others over 0.5:
  *
  *                   64 rows a workgroup     128 rows
  *   rows x in     1     2     4     8     1     2     4     8 parts
  *    2048 x 2048  16.3  10.2   7.7   7.4  19.9  12.4   9.0   8.3
  *    3072 x 2048  16.6  10.9   9.4   8.9  20.1  12.7  10.1  10.2
  *    2048 x 8192  55.4  30.5  19.0  14.7  65.8  35.9  21.5  16.1
- *    4096 x 4096  30.5  18.9  14.8  17.1  35.8  21.4  16.2  15.7
- *    6144 x 4096  32.4  22.8  18.9  21.7  37.2  24.3  20.9  25.1
- *   4096 x 14336  96.5  55.0  38.3  43.7   113  62.1  40.8  36.0
+ *    4096 x 4096  30.0  18.6  15.9  20.4  36.4  22.0  16.0  16.7
+ *    6144 x 4096  31.6  24.4  21.3  25.3  37.3  23.9  22.3  26.8
+ *   4096 x 14336  95.0  54.2  38.0  55.4   115  62.3  40.2  38.6
  *   16384 x 2048  24.4  28.2  28.2  31.8  26.4  24.5  28.0  34.8
- *   28672 x 4096  85.2  76.5  77.0  82.9  63.1  68.7  77.9  81.7
+ *   28672 x 4096  96.0  91.2  87.8  94.2  63.7  75.0  84.2  86.3
  */
 export function splitsOf(adapter: AdapterInfo, args: SplitShape): number {
   const { weight, capacity, hasBias } = args;
   const { outFeatures, inFeatures, parts } = weight;
   const isFew = takesHalves(adapter, capacity, inFeatures) && capacity <= MAX_FEW_TOKENS;
   if (!isFew || hasBias || parts.length > 1 || outFeatures >= WIDE_MIN_ROWS) return 1;
-  const wideGroups = ceilDiv(outFeatures, 128) * MAX_SPLITS;
-  if (inFeatures >= LONG_ROWS && wideGroups <= MAX_WIDE_GROUPS) return MAX_SPLITS;
   let splits = MAX_SPLITS;
   while (splits > 1 && ceilDiv(outFeatures, 64) * splits > MAX_NARROW_GROUPS) splits /= 2;
   return splits;

@@ -187,10 +187,10 @@ const SPLIT_ROWS = ${(args.out.shape[0] ?? 0) / args.splits}u;`,
   }),
   launch: (args, adapter) => {
     const groups = ceilDiv(numRowsOf(args), wideRows(args)); // with swiglu half gate, half up rows
-    const [x, y] = spread(groups, adapter);
+    const [y, z] = spread(groups, adapter);
     return {
       ...bindings(args),
-      workgroups: (live) => [x, y, args.splits * ceilDiv(liveRows(args, live), FEW_TILE)],
+      workgroups: (live) => [args.splits * ceilDiv(liveRows(args, live), FEW_TILE), y, z],
     };
   },
 });

@@ -23,33 +23,31 @@
  * SwiftShader. 8 tokens gain nothing over 4 and take lavapipe twice as long to compile.
  * Workgroups of 8 to 64 lanes differ by less than the noise.
  *
- * Hardware: the lanes of a workgroup read a row side by side, 16 bytes each, four rows at a time.
- * NVIDIA H200, Dawn 0.6.2, `disable_robustness` on, one token, bf16; us a launch, each launch
- * waiting for the one before. Few rows are few workgroups, so they take more lanes each to have as
- * many bytes in flight; from 4,096 rows on 128 lanes do, and spend less on the row sum.
+ * Hardware: the lanes of a workgroup read a row side by side, 16 bytes each, four rows at a time, by two kernels.
+ * linear_gemv gives four rows a workgroup of their own. linear_gemv_held keeps the activations in registers while it
+ * walks over rows, so it takes rows of at most 4,096 weights, and enough of them. NVIDIA H200, Dawn 0.6.2,
+ * `disable_robustness` on, one token, bf16; us a launch, each launch waiting for the one before, in sweeps over 13 GB of
+ * weights (in 4,096) or 2.4 GB (in 2,048 and 8,192), as a model's are; "norm" is norm_gemv, "onto" gemv_onto.
  *
- *   rows x in        256 lanes, 4 rows   128, 4   256, 8   32, 2   32, 1
- *     3072 x 2048                  6.2      6.5      6.8     7.7     6.9
- *     2048 x 2048                  5.4      5.8      5.7     7.2     6.3
- *    16384 x 2048                 19.3     19.1     21.3    18.5    19.4
- *     2048 x 8192                 11.4     12.9     12.0    19.4    15.3
- *   128256 x 2048                121      120      124     120     121
- *     6144 x 4096                 15.5     15.3     17.0    16.5    15.6
- *     4096 x 4096                 12.0     11.5     11.6    13.4    12.0
- *    28672 x 4096                 57.1     57.9     59.3    56.7    59.6
- *     4096 x 14336                32.2     31.0     30.3    37.8    32.9
+ *                            lanes, stretches            held by so many workgroups
+ *   rows x in                128, 64   256, 16   256, 1     264    396    528   1056
+ *   28672 x 4096, norm          62.1      59.3     64.3    57.0   57.3   57.6   57.9
+ *    4096 x 4096, onto          12.9      12.5     13.1    12.5   12.3   12.4
+ *   4096 x 14336, onto          34.6      33.8     31.7
+ *    6144 x 4096                17.0      16.4     17.4    15.8   15.7   15.8   16.7
+ *  128256 x 4096                 240       236      245     233    233    232    233 (norm)
+ *   16384 x 2048, norm          21.0      21.2     21.0    23.1   21.1   20.4   20.1
+ *    2048 x 2048, onto           6.0       5.5      5.5     6.1    6.3
+ *    2048 x 8192, onto          13.6      11.7     11.7
+ *    3072 x 2048                 6.6       6.4      6.2     7.0    6.5    6.6
+ *  128256 x 2048, norm                     124              141    123    121    120
  *
- * That GPU looks addresses up anew in each sweep over more than 6 GB of weights, and all workgroups that start
- * meanwhile wait: 28672 x 4096 takes 56 us in sweeps of 0.5 to 5.6 GB, 57 at 7.5, 61 at 9.4 and 62 from 11 GB on.
- * Over several stretches of the weight at once only a few do. us a launch by stretches; GPU ms a token of
- * Llama-3.1-8B (16 GB):
- *
- *   stretches         1      4      8     16     32     64
- *   0.5 GB         56.6   57.9   56.3   56.6   57.2   56.9
- *    13 GB         62.7   60.4   59.4   58.8   59.5   59.5
- *   Llama-3.1-8B   4.96          4.77   4.76          4.72
+ * That GPU looks addresses up anew in each sweep over more than 6 GB of weights: 28672 x 4096 took 56 us in sweeps of
+ * 0.5 to 5.6 GB, and 62 from 11 GB on with one stretch. Over several stretches of the weight at once fewer workgroups
+ * wait for the same page; workgroups that run at once anyway are better off side by side.
  */
 import type { WeightDType } from "../common/dtype.ts";
+import { ceilDiv, roundUp } from "../common/math.ts";
 import type { AdapterInfo } from "../device/device.ts";
 import { type TunedAdapter, tunedNumber } from "./tuned.ts";
 
@@ -68,6 +66,11 @@ export interface GemvVariant {
   readonly activations: "load" | "broadcast";
   /** Stretches of the weight that workgroups take turns in: 1 by default. */
   readonly streams?: number;
+  /**
+   * shaders/linear_gemv_held.wgsl: so many workgroups at most hold one token's activations, up to HELD_CHUNKS a
+   * lane, and walk over the rows; with `rowSum` subgroup and `activations` load.
+   */
+  readonly maxWorkgroups?: number;
 }
 
 /** shaders/linear_gemm.wgsl: tiles of 64 tokens by 64 rows, 256 lanes. */
@@ -135,8 +138,11 @@ export function linearEntry({
   return `linear ${dtype} ${outFeatures}x${inFeatures}`;
 }
 
-/** Fields of an entry: lanes of a workgroup by the tokens that it sums, and the rows from which gemm runs. */
-export type LinearField = "lanes1" | "lanes4" | "lanes8" | "gemmMinRows";
+/**
+ * Fields of an entry: workgroups that hold one token's activations (0: none does), lanes of a workgroup by the
+ * tokens that it sums where none does, and the rows from which gemm runs.
+ */
+export type LinearField = "workgroups1" | "lanes1" | "lanes4" | "lanes8" | "gemmMinRows";
 
 /**
  * The numbers that autotuning tries, and the only ones that an entry may name. Over workgroup memory a lane
@@ -148,6 +154,8 @@ export function linearCandidates(
 ): readonly number[] {
   if (isSoftware) return field === "lanes1" || field === "lanes4" ? [8, 16, 32, 64] : [];
   switch (field) {
+    case "workgroups1":
+      return [0, 264, 396, 528, 792, 1056];
     case "lanes1":
       return [32, 64, 128, 256];
     case "lanes4":
@@ -195,16 +203,28 @@ function softwareChoices(shape: LinearShape, adapter: LinearAdapter): LinearChoi
   ];
 }
 
-/** By the table above. */
-const HARDWARE_STREAMS = 64;
+/** By the tables above. */
+const HARDWARE_STREAMS = 16;
+const HARDWARE_LANES = 256;
+/** Of HARDWARE_LANES, on 132 processors. */
+const WORKGROUPS_AT_ONCE = 1056;
+
+/** Lanes that hold the activations of a token: 1,024 on each of 132 processors. */
+const HELD_LANES = 1024 * 132;
+/** Chunks of 8 activations that a lane holds, and the most lanes that do. */
+const HELD_CHUNKS = 2;
+const MAX_HELD_LANES = 256;
+/** Turns of a workgroup that are worth it; 4096 x 4096 is 1.94. */
+const MIN_HELD_TURNS = 1.9;
 
 function hardwareChoices(shape: LinearShape, adapter: LinearAdapter): LinearChoice[] {
   const lanes = hardwareLanes(shape);
+  const isOneWave = ceilDiv(shape.outFeatures, ROWS_PER_LANE_GROUP) <= WORKGROUPS_AT_ONCE;
   const shared = {
     kind: "gemv",
     rowSum: adapter.hasSubgroups ? "subgroup" : "memory",
     activations: "load",
-    streams: HARDWARE_STREAMS,
+    streams: isOneWave ? 1 : HARDWARE_STREAMS,
   } as const;
   // 8 tokens take 96 registers for sums and activations. Over memory a lane has 16 bytes a token.
   const one = tunedFor("lanes1", shape, adapter, lanes);
@@ -212,7 +232,11 @@ function hardwareChoices(shape: LinearShape, adapter: LinearAdapter): LinearChoi
   const eight = tunedFor("lanes8", shape, adapter, Math.min(lanes, 64));
   const gemmMinRows = tunedFor("gemmMinRows", shape, adapter, GEMM_MIN_ROWS);
   return [
-    { variant: { ...shared, tokens: 1, workgroupSize: one }, minRows: 1, maxRows: 1 },
+    {
+      variant: heldVariant(shape, adapter) ?? { ...shared, tokens: 1, workgroupSize: one },
+      minRows: 1,
+      maxRows: 1,
+    },
     { variant: { ...shared, tokens: 4, workgroupSize: four }, minRows: 2, maxRows: 4 },
     {
       variant: { ...shared, tokens: 8, workgroupSize: eight },
@@ -223,9 +247,22 @@ function hardwareChoices(shape: LinearShape, adapter: LinearAdapter): LinearChoi
   ];
 }
 
-/** Lanes that read four rows side by side: by the table above, and no more than a row has chunks. */
-function hardwareLanes({ outFeatures, inFeatures }: LinearShape): number {
-  const wanted = outFeatures < 4096 ? 256 : 128;
+/** The variant that holds a token's activations, for rows that are many and short enough. */
+function heldVariant(shape: LinearShape, adapter: LinearAdapter): GemvVariant | undefined {
+  const chunks = shape.inFeatures / 8;
+  const workgroupSize = Math.max(32, roundUp(ceilDiv(chunks, HELD_CHUNKS), 32));
+  const isFitting = adapter.hasSubgroups && workgroupSize <= MAX_HELD_LANES;
+  const workgroups = Math.floor(HELD_LANES / workgroupSize);
+  const isLong = ceilDiv(shape.outFeatures, ROWS_PER_LANE_GROUP) >= MIN_HELD_TURNS * workgroups;
+  const wanted = isFitting && isLong ? workgroups : 0;
+  const maxWorkgroups = tunedFor("workgroups1", shape, adapter, wanted);
+  if (!isFitting || maxWorkgroups === 0) return undefined;
+  const rest = { rowSum: "subgroup", activations: "load", maxWorkgroups } as const;
+  return { kind: "gemv", tokens: 1, workgroupSize, ...rest };
+}
+
+/** Lanes that read four rows side by side: no more than a row has chunks. */
+function hardwareLanes({ inFeatures }: LinearShape): number {
   const chunks = 2 ** Math.floor(Math.log2(inFeatures / 8));
-  return Math.min(wanted, Math.max(32, chunks));
+  return Math.min(HARDWARE_LANES, Math.max(32, chunks));
 }

@@ -33,7 +33,7 @@ function splitsOf(
   adapter: AttentionAdapter,
   numKvHeads: number,
 ): Splits {
-  const heads = { numHeads: 4 * numKvHeads, numKvHeads, headDim: 64 };
+  const heads = { numHeads: 4 * numKvHeads, numKvHeads, headDim: 128 };
   const request = { maxContextLength, numDecodeTokens, maxSplits, blockSize, heads };
   return chooseSplits(request, adapter);
 }
@@ -110,7 +110,7 @@ test("with any measured numbers splits are whole blocks, cover the context and f
 });
 
 test("a context is not split up to where that was measured to be faster, for few query heads", () => {
-  const tuned = { [attentionEntry(64, 4)]: { wholeContext: 1024 } };
+  const tuned = { [attentionEntry(128, 4)]: { wholeContext: 1024 } };
   const measured = { ...hardware, tuned };
   const numSplits = (
     context: number,
@@ -123,6 +123,25 @@ test("a context is not split up to where that was measured to be faster, for few
   expect(numSplits(1024, 1, hardware)).toBe(16); // nothing was measured
 });
 
+test("heads of 64 have a default for it, which a measurement replaces", () => {
+  const numSplits = (context: number, numbers: Record<string, number>): number => {
+    const tuned = { [attentionEntry(64, 4)]: numbers };
+    const heads = { numHeads: 32, numKvHeads: 8, headDim: 64 };
+    const request = {
+      maxContextLength: context,
+      numDecodeTokens: 1,
+      maxSplits: 32,
+      blockSize: 16,
+      heads,
+    };
+    return chooseSplits(request, { ...hardware, tuned }).numSplits;
+  };
+  expect([numSplits(640, {}), numSplits(641, {})]).toEqual([1, 11]);
+  expect([numSplits(640, { wholeContext: 0 }), numSplits(641, { wholeContext: 1024 })]).toEqual([
+    10, 1,
+  ]);
+});
+
 test("the length of whole contexts is one of the numbers tried, where there is a kernel for them", () => {
   const lengthOf = (adapter: AttentionAdapter, value: number, headDim = 64): number =>
     wholeContext(
@@ -130,7 +149,7 @@ test("the length of whole contexts is one of the numbers tried, where there is a
       { ...adapter, tuned: { [attentionEntry(headDim, 4)]: { wholeContext: value } } },
     );
   expect(lengthOf(hardware, 2048)).toBe(2048);
-  expect(lengthOf(hardware, 1000)).toBe(0);
+  expect([lengthOf(hardware, 1000), lengthOf(hardware, 1000, 128)]).toEqual([640, 0]); // the defaults
   expect(lengthOf(software, 2048)).toBe(0);
   expect(lengthOf(hardware, 2048, 96)).toBe(0); // no subgroup kernel for such heads
 });

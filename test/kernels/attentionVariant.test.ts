@@ -122,7 +122,8 @@ test.each([
 ])("a whole context: headDim %i, group %i, %o", (headDim, group, adapter, lanes) => {
   const variant = chooseWholeVariant(headDim, group, adapter);
   const want = { kind: "subgroup", headsPerWorkgroup: 1, headTiles: group, lanes } as const;
-  expect(variant).toEqual({ ...want, maxSubgroups: lanes / adapter.subgroupMinSize });
+  const maxSubgroups = lanes / adapter.subgroupMinSize;
+  expect(variant).toEqual({ ...want, maxSubgroups, isWhole: true });
   if (variant === undefined) return;
   expect(decodeBytes(headDim, variant)).toBeLessThanOrEqual(24 * 1024);
   expectShaderNeeds(headDim, variant);

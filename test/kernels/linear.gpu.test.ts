@@ -9,7 +9,7 @@ import { linearOracle, swigluOracle } from "../oracles/linear.ts";
 import { hasMatrixKernel } from "../../src/kernels/linearMatrix.ts";
 import { expectClose, randomF32, test } from "../support/gpu.ts";
 import { guarded } from "../support/guarded.ts";
-import { always, gemv, uploadWeight, type WeightCase } from "./linearCase.ts";
+import { always, gemv, held, uploadWeight, type WeightCase } from "./linearCase.ts";
 
 interface Case extends WeightCase {
   readonly numTokens: number;
@@ -79,6 +79,7 @@ const forced: [string, LinearVariant, number][] = [
   ["gemv of 8 tokens over workgroup memory", gemv(8, 32, "memory", "load"), 11],
   ["gemv of 4 tokens by subgroups", gemv(4, 64, "subgroup", "load"), 6],
   ["gemv over 3 stretches of the weight", { ...gemv(1, 64, "memory", "load"), streams: 3 }, 1],
+  ["3 workgroups that hold the activations", held(32, 3), 2],
   ["lanes for themselves over 7", { ...gemv(4, 4, "alone", "load"), streams: 7 }, 6],
   ["gemm", { kind: "gemm" }, 80],
 ];

@@ -57,6 +57,11 @@ export function gemv(
   return { kind: "gemv", tokens, workgroupSize, rowSum, activations };
 }
 
+/** A variant that holds the activations of up to 16 times the lanes. */
+export function held(workgroupSize: number, maxWorkgroups: number): GemvVariant {
+  return { ...gemv(1, workgroupSize, "subgroup", "load"), maxWorkgroups };
+}
+
 /** A variant for any number of rows. */
 export function always(variant: LinearChoice["variant"]): LinearChoice[] {
   return [{ variant, minRows: 1, maxRows: Infinity }];

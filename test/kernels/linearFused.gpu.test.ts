@@ -8,7 +8,7 @@ import type { GemvVariant, LinearChoice } from "../../src/kernels/linearVariant.
 import { linearOracle, swigluOracle } from "../oracles/linear.ts";
 import { expectClose, randomF32, test } from "../support/gpu.ts";
 import { type Guarded, guarded } from "../support/guarded.ts";
-import { always, gemv, uploadWeight, type WeightCase } from "./linearCase.ts";
+import { always, gemv, held, uploadWeight, type WeightCase } from "./linearCase.ts";
 import { makeNorm, type NormCase } from "./normCase.ts";
 
 interface Case extends WeightCase, NormCase {
@@ -84,6 +84,7 @@ const forced: [string, GemvVariant, number][] = [
   ["4 tokens over workgroup memory", gemv(4, 32, "memory", "load"), 6],
   ["8 tokens by subgroups", { ...gemv(8, 32, "subgroup", "load"), streams: 3 }, 8],
   ["1 token by subgroups", gemv(1, 128, "subgroup", "load"), 2],
+  ["1 token held by 5 workgroups", held(64, 5), 2],
 ];
 
 test.for(forced)("with its norm, %s", async ([, variant, maxTokens], { device }) => {

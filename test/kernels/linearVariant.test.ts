@@ -17,7 +17,9 @@ const plainGpu: LinearAdapter = { isSoftware: false, hasSubgroups: false, subgro
 function describe({ variant, minRows, maxRows }: LinearChoice): string {
   const rows = `${minRows}-${maxRows === Infinity ? "" : maxRows}`;
   if (variant.kind === "gemm") return `gemm ${rows}`;
-  const { tokens, workgroupSize, rowSum, activations } = variant;
+  const { tokens, workgroupSize, rowSum, activations, maxWorkgroups } = variant;
+  if (maxWorkgroups !== undefined)
+    return `gemv ${tokens} x ${workgroupSize} held by ${maxWorkgroups} ${rows}`;
   return `gemv ${tokens} x ${workgroupSize} ${rowSum} ${activations} ${rows}`;
 }
 
@@ -65,7 +67,7 @@ const table: readonly Row[] = [
     capacity: 1,
     outFeatures: 128_256,
     inFeatures: 2048,
-    want: ["gemv 1 x 128 subgroup load 1-1"],
+    want: ["gemv 1 x 128 held by 1056 1-1"],
   },
   {
     name: "Llama 8B qkv_proj, decode",
@@ -73,7 +75,7 @@ const table: readonly Row[] = [
     capacity: 1,
     outFeatures: 6144,
     inFeatures: 4096,
-    want: ["gemv 1 x 128 subgroup load 1-1"],
+    want: ["gemv 1 x 256 held by 528 1-1"],
   },
   {
     name: "Llama 1B down_proj, prefill",

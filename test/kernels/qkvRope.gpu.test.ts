@@ -7,7 +7,7 @@ import { qkvRope } from "../../src/kernels/qkvRope.ts";
 import { ropeTable } from "../../src/kernels/rope.ts";
 import { linearOracle } from "../oracles/linear.ts";
 import { expectClose, randomF32, test } from "../support/gpu.ts";
-import { always, gemv, uploadWeight, type WeightCase } from "./linearCase.ts";
+import { always, gemv, held, uploadWeight, type WeightCase } from "./linearCase.ts";
 import { makeNorm, type NormCase } from "./normCase.ts";
 import {
   blockSize,
@@ -163,6 +163,7 @@ test("with a norm of q and k it takes two launches", async ({ device }) => {
 test.for([
   ["1 token over workgroup memory", { ...gemv(1, 64, "memory", "load"), streams: 5 }],
   ["4 tokens by subgroups", gemv(4, 32, "subgroup", "load")],
+  ["1 token held by 4 workgroups", held(32, 4)],
 ] as const)("%s", async ([, variant], { device }) => {
   const agrees = fc.asyncProperty(cases(6), async (c) => {
     const shape = { numHeads: 9, numKvHeads: 3, headDim: 16, kvDType: "f16" } as const;

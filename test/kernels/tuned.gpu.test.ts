@@ -25,12 +25,13 @@ interface Tuning {
 
 /** Every candidate of both kinds of adapter: software's run everywhere, hardware's too. */
 const tunings: readonly Tuning[] = [true, false].flatMap((isSoftware) =>
-  (["lanes1", "lanes4", "lanes8", "gemmMinRows"] as const).flatMap((field) =>
+  (["workgroups1", "lanes1", "lanes4", "lanes8", "gemmMinRows"] as const).flatMap((field) =>
     linearCandidates(field, { isSoftware }).map((value) => ({ field, value, isSoftware })),
   ),
 );
 /** Live rows that reach the variant of each field. */
 const ROWS: Readonly<Record<LinearField, (value: number) => number>> = {
+  workgroups1: () => 1,
   lanes1: () => 1,
   lanes4: () => 3,
   lanes8: () => 7,

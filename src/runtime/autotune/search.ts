@@ -27,7 +27,7 @@ const NUM_REPEATS = 3;
 const WARM_UP_MS = 15;
 
 /** Live rows at which each field is measured. */
-const ROWS = { lanes1: 1, lanes4: 4, lanes8: 8 } as const;
+const ROWS = { workgroups1: 1, lanes1: 1, lanes4: 4, lanes8: 8 } as const;
 /** Rows of gemmMinRows' candidates, each with a count in the middle of its range. */
 const GEMM_RANGES = [
   { minRows: 9, rows: 12 },
@@ -46,12 +46,14 @@ export async function searchLinear(
     const timer = await LinearTimer.create(memory, shape);
     const best: Record<string, number> = {};
     const minGain = device.info.isSoftware ? MIN_GAIN.software : MIN_GAIN.hardware;
-    for (const field of ["lanes1", "lanes4", "lanes8"] as const) {
+    for (const field of ["workgroups1", "lanes1", "lanes4", "lanes8"] as const) {
       const rows = ROWS[field];
-      const usual = timer.usualLanes(rows);
-      const candidates = linearCandidates(field, device.info).filter((value) => value !== usual);
+      const numbers = (value: number): Record<string, number> => ({ ...best, [field]: value });
+      const candidates = linearCandidates(field, device.info).filter((value) =>
+        timer.differ(best, numbers(value), rows),
+      );
       const time = (value?: number): Promise<number> =>
-        timer.time(value === undefined ? {} : { [field]: value }, rows);
+        timer.time(value === undefined ? best : numbers(value), rows);
       const number = await fastest(candidates, time, minGain);
       if (number !== undefined) best[field] = number;
     }
@@ -135,10 +137,18 @@ class LinearTimer {
     });
   }
 
-  /** Lanes of the default for `rows` live rows; undefined for tiles. */
-  usualLanes(rows: number): number | undefined {
-    const variant = this.#choice({}, rows)?.variant;
-    return variant?.kind === "gemv" ? variant.workgroupSize : undefined;
+  /** Whether the two choose different sizes for `rows` live rows. */
+  differ(
+    one: Readonly<Record<string, number>>,
+    other: Readonly<Record<string, number>>,
+    rows: number,
+  ): boolean {
+    const sizesOf = (numbers: Readonly<Record<string, number>>): string => {
+      const variant = this.#choice(numbers, rows)?.variant;
+      if (variant?.kind !== "gemv") return "";
+      return `${variant.workgroupSize} ${variant.maxWorkgroups ?? 0}`;
+    };
+    return sizesOf(one) !== sizesOf(other);
   }
 
   /** Microseconds a call with `rows` live rows, at best: other work only ever adds. */

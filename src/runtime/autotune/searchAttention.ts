@@ -6,6 +6,7 @@ import {
   SPLITS_CANDIDATES,
   SPLITS_ENTRY,
   type SplitsField,
+  wholeContext,
 } from "../../kernels/attentionSplits.ts";
 import {
   ATTENTION_CANDIDATES,
@@ -29,6 +30,8 @@ const BATCH_SIZE = 32;
 /** Keys and values that take turns where caches would hide what a step waits for. */
 const COLD_BYTES = 128 << 20;
 const MAX_COPIES = 64;
+/** Of a shape whose contexts are split whatever their length. */
+const NEVER_WHOLE = { wholeContext: 0 } as const;
 
 /** Entries for splits and for this shape; empty ones on software adapters, which have no candidates. */
 export async function searchAttention(
@@ -66,12 +69,16 @@ async function searchSplits(
 ): Promise<number | undefined> {
   const time = (value?: number): Promise<number> => {
     const numbers = value === undefined ? splits : { ...splits, [field]: value };
-    return timeDecode(device, shapes, context, { [SPLITS_ENTRY]: numbers });
+    const tuned = {
+      [SPLITS_ENTRY]: numbers,
+      [attentionEntry(shapes.headDim, shapes.group)]: NEVER_WHOLE,
+    };
+    return timeDecode(device, shapes, context, tuned);
   };
   return await fastest(SPLITS_CANDIDATES[field], time);
 }
 
-/** The longest context, of those tried, up to which not splitting is faster for each. */
+/** The longest context, of those tried, up to which not splitting is faster for each; undefined if it is the default. */
 async function searchWhole(
   device: Device,
   opener: DeviceOpener,
@@ -82,17 +89,18 @@ async function searchWhole(
   const { headDim, group } = shapes;
   if (chooseWholeVariant(headDim, group, device.info) === undefined) return undefined;
   const entry = attentionEntry(headDim, group);
-  const withWhole = (wholeContext: number): TunedNumbers => ({
+  const withWhole = (positions: number): TunedNumbers => ({
     ...tuned,
-    [entry]: { ...tuned[entry], wholeContext },
+    [entry]: { ...tuned[entry], wholeContext: positions },
   });
-  const candidates = ATTENTION_CANDIDATES.wholeContext;
-  let longest: number | undefined;
-  const other = await opener.open({ ...open, tuned: withWhole(candidates[0]) }); // any has both kernels
+  const candidates = ATTENTION_CANDIDATES.wholeContext.filter((positions) => positions > 0);
+  const [first = 0] = candidates;
+  let longest = 0;
+  const other = await opener.open({ ...open, tuned: withWhole(first) }); // any has both kernels
   try {
     for (const positions of candidates) {
       const context = positions - 1; // and the token itself
-      const split = await timeDecode(other, shapes, context, tuned, 1, MAX_COPIES);
+      const split = await timeDecode(other, shapes, context, withWhole(0), 1, MAX_COPIES);
       const whole = await timeDecode(other, shapes, context, withWhole(positions), 1, MAX_COPIES);
       if (whole > split * (1 - MIN_GAIN.hardware)) break;
       longest = positions;
@@ -100,7 +108,17 @@ async function searchWhole(
   } finally {
     await other.destroy();
   }
-  return longest;
+  const { numHeads, numKvHeads } = rankSizes(
+    shapes.config,
+    shapes.tpSize,
+    shapes.dtype,
+    shapes.kvDType,
+  );
+  const usual = wholeContext(
+    { numHeads, numKvHeads, headDim },
+    { ...device.info, tuned: undefined },
+  );
+  return longest === usual ? undefined : longest;
 }
 
 /** Each candidate is a device of its own: the kernel reads its device's info. */

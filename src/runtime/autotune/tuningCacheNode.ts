@@ -8,7 +8,7 @@ import { messageOf } from "../../common/errors.ts";
 import type { TunedNumbers } from "../../device/adapterInfo.ts";
 
 /** Counts up when entries mean something else, or hold more: files of another format are left alone. */
-const FORMAT = 2;
+const FORMAT = 3;
 
 /** What a measurement holds for. */
 export interface TuningKey {

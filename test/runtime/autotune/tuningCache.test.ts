@@ -45,7 +45,7 @@ test("what was written is read again, and only under its own key", async () => {
 test.for([
   ["a truncated file", (text: string) => text.slice(0, -20), /JSON/],
   ["an empty file", () => "", /JSON/],
-  ["another format", (text: string) => text.replace('"format": 2', '"format": 3'), /format 3/],
+  ["another format", (text: string) => text.replace('"format": 3', '"format": 4'), /format 4/],
   ["another driver", (text: string) => text.replace("580.1", "579.0"), /another adapter/],
   ["entries of another kind", (text: string) => text.replace("256", '"wide"'), /not numbers/],
   ["a list", () => "[1, 2]", /format undefined/],
