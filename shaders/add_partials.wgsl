@@ -9,9 +9,9 @@ override WG_SIZE: u32 = 64;
 override ONTO: bool = true;
 
 struct Params { num_quads: u32, num_partials: u32, partial_stride: u32 }
-@group(0) @binding(0) var<uniform> params: Params; // num_quads = hidden / 4; the stride in quads too
-@group(0) @binding(1) var<storage, read> partials: array<vec4f>;
-@group(0) @binding(2) var<storage, read_write> r: array<vec4f>;
+@group(1) @binding(0) var<uniform> params: Params; // num_quads = hidden / 4; the stride in quads too
+@group(1) @binding(1) var<storage, read> partials: array<vec4f>;
+@group(1) @binding(2) var<storage, read_write> r: array<vec4f>;
 
 @compute @workgroup_size(WG_SIZE)
 fn main(@builtin(global_invocation_id) id: vec3u) {

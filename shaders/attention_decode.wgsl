@@ -17,15 +17,15 @@ const PARTS = LANES / QUADS; // lanes that share a quad of the values
 struct Params {
   num_heads: u32, num_kv_heads: u32, max_blocks: u32, sliding_window: u32, scale: f32, num_quads: u32,
 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> q: array<vec4f>;
-@group(0) @binding(2) var<storage, read> key_cache: array<KvQuad>;
-@group(0) @binding(3) var<storage, read> value_cache: array<KvQuad>;
-@group(0) @binding(4) var<storage, read> positions: array<u32>;
-@group(0) @binding(5) var<storage, read> sequence_index: array<u32>;
-@group(0) @binding(6) var<storage, read> block_tables: array<u32>;
-@group(0) @binding(7) var<storage, read_write> partials: array<vec4f>;
-@group(0) @binding(8) var<storage, read_write> out: array<Quad>;
+@group(1) @binding(0) var<uniform> params: Params;
+@group(1) @binding(1) var<storage, read> q: array<vec4f>;
+@group(1) @binding(2) var<storage, read> key_cache: array<KvQuad>;
+@group(1) @binding(3) var<storage, read> value_cache: array<KvQuad>;
+@group(1) @binding(4) var<storage, read> positions: array<u32>;
+@group(1) @binding(5) var<storage, read> sequence_index: array<u32>;
+@group(1) @binding(6) var<storage, read> block_tables: array<u32>;
+@group(1) @binding(7) var<storage, read_write> partials: array<vec4f>;
+@group(1) @binding(8) var<storage, read_write> out: array<Quad>;
 
 var<workgroup> queries: array<vec4f, HEADS * QUADS>;
 var<workgroup> rows: array<u32, CHUNK>;             // where each key of the chunk lies

@@ -17,15 +17,15 @@ const TURNS = (WORDS + LANES - 1u) / LANES;    // words of a lane
 struct Params {
   num_heads: u32, num_kv_heads: u32, max_blocks: u32, sliding_window: u32, scale: f32, num_quads: u32,
 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> q: array<f32>;
-@group(0) @binding(2) var<storage, read> key_cache: array<KvWord>;
-@group(0) @binding(3) var<storage, read> value_cache: array<KvWord>;
-@group(0) @binding(4) var<storage, read> positions: array<u32>;
-@group(0) @binding(5) var<storage, read> sequence_index: array<u32>;
-@group(0) @binding(6) var<storage, read> block_tables: array<u32>;
-@group(0) @binding(7) var<storage, read_write> partials: array<f32>;
-@group(0) @binding(8) var<storage, read_write> out: array<f32>;
+@group(1) @binding(0) var<uniform> params: Params;
+@group(1) @binding(1) var<storage, read> q: array<f32>;
+@group(1) @binding(2) var<storage, read> key_cache: array<KvWord>;
+@group(1) @binding(3) var<storage, read> value_cache: array<KvWord>;
+@group(1) @binding(4) var<storage, read> positions: array<u32>;
+@group(1) @binding(5) var<storage, read> sequence_index: array<u32>;
+@group(1) @binding(6) var<storage, read> block_tables: array<u32>;
+@group(1) @binding(7) var<storage, read_write> partials: array<f32>;
+@group(1) @binding(8) var<storage, read_write> out: array<f32>;
 
 struct Scores { a: Heads, b: Heads, c: Heads, d: Heads } // of four keys
 

@@ -12,9 +12,9 @@ const LANES = QUADS * PARTS;
 const FLOOR = -1e20; // below every top of a split that has keys
 
 struct Params { num_heads: u32 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> partials: array<vec4f>;
-@group(0) @binding(2) var<storage, read_write> out: array<Quad>;
+@group(1) @binding(0) var<uniform> params: Params;
+@group(1) @binding(1) var<storage, read> partials: array<vec4f>;
+@group(1) @binding(2) var<storage, read_write> out: array<Quad>;
 
 struct Merged { value: vec4f, top: f32, sum: f32 }
 var<workgroup> parts: array<Merged, LANES>;

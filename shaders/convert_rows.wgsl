@@ -8,9 +8,9 @@
 override WG_SIZE: u32 = 64;
 
 struct Params { row_pairs: u32, src_stride: u32, dst_stride: u32 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> src: array<u32>;
-@group(0) @binding(2) var<storage, read_write> dst: array<u32>;
+@group(1) @binding(0) var<uniform> params: Params;
+@group(1) @binding(1) var<storage, read> src: array<u32>;
+@group(1) @binding(2) var<storage, read_write> dst: array<u32>;
 
 @compute @workgroup_size(WG_SIZE)
 fn main(@builtin(global_invocation_id) id: vec3u) {

@@ -19,8 +19,8 @@ struct Params {
   is_norm: u32,       // 1 + (floor(byte / 8) - 16) / 128, else (2 * byte - 255) / 256 * scale
   scale: f32,
 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read_write> y: array<u32>;
+@group(1) @binding(0) var<uniform> params: Params;
+@group(1) @binding(1) var<storage, read_write> y: array<u32>;
 
 fn mix(value: u32) -> u32 {
   var x = value ^ (value >> 16u);

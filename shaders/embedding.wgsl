@@ -16,11 +16,11 @@ struct Params {
   num_rows: u32,
   num_slots: u32,
 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> token_ids: array<u32>;
-@group(0) @binding(2) var<storage, read> last_token: array<u32>;
-@group(0) @binding(3) var<storage, read> w: array<vec4u>;
-@group(0) @binding(4) var<storage, read_write> y: array<vec4f>;
+@group(1) @binding(0) var<uniform> params: Params;
+@group(1) @binding(1) var<storage, read> token_ids: array<u32>;
+@group(1) @binding(2) var<storage, read> last_token: array<u32>;
+@group(1) @binding(3) var<storage, read> w: array<vec4u>;
+@group(1) @binding(4) var<storage, read_write> y: array<vec4f>;
 
 @compute @workgroup_size(WG_SIZE)
 fn main(@builtin(global_invocation_id) id: vec3u) {

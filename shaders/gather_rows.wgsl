@@ -6,10 +6,10 @@
 override WG_SIZE: u32 = 64;
 
 struct Params { num_quads: u32, num_rows: u32 } // num_quads = hidden / 4
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<vec4f>;
-@group(0) @binding(2) var<storage, read> indices: array<u32>;
-@group(0) @binding(3) var<storage, read_write> y: array<vec4f>;
+@group(1) @binding(0) var<uniform> params: Params;
+@group(1) @binding(1) var<storage, read> x: array<vec4f>;
+@group(1) @binding(2) var<storage, read> indices: array<u32>;
+@group(1) @binding(3) var<storage, read_write> y: array<vec4f>;
 
 @compute @workgroup_size(WG_SIZE)
 fn main(@builtin(global_invocation_id) id: vec3u) {

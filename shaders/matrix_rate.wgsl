@@ -9,8 +9,8 @@ const LANES = 128u;
 const SUBGROUPS = 4u;
 
 struct Params { loops: u32 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read_write> out: array<f32>;
+@group(1) @binding(0) var<uniform> params: Params;
+@group(1) @binding(1) var<storage, read_write> out: array<f32>;
 
 var<workgroup> tiles: array<vec4u, 192>; // six of 16 x 16 halves
 

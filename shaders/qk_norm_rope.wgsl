@@ -16,11 +16,11 @@ const HALF = QUADS / 2u;
 
 struct Params { num_heads: u32, num_kv_heads: u32, eps: f32, num_partials: u32, partial_stride: u32 }
 struct Pair { low: vec4f, high: vec4f }
-@group(0) @binding(0) var<uniform> params: Params; // the stride in quads
-@group(0) @binding(1) var<storage, read> qkv: array<vec4f>;
-@group(0) @binding(2) var<storage, read> positions: array<u32>;
-@group(0) @binding(3) var<storage, read> slot_mapping: array<u32>;
-@group(0) @binding(4) var<storage, read> rope_table: array<vec4f>;
+@group(1) @binding(0) var<uniform> params: Params; // the stride in quads
+@group(1) @binding(1) var<storage, read> qkv: array<vec4f>;
+@group(1) @binding(2) var<storage, read> positions: array<u32>;
+@group(1) @binding(3) var<storage, read> slot_mapping: array<u32>;
+@group(1) @binding(4) var<storage, read> rope_table: array<vec4f>;
 
 fn add(pair: Pair, low: u32, high: u32) -> Pair { return Pair(pair.low + qkv[low], pair.high + qkv[high]); }
 

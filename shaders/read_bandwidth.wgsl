@@ -6,9 +6,9 @@
 override WG_SIZE: u32 = 256;
 
 struct Params { num_quads: u32 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<vec4u>;
-@group(0) @binding(2) var<storage, read_write> out: array<u32>;
+@group(1) @binding(0) var<uniform> params: Params;
+@group(1) @binding(1) var<storage, read> x: array<vec4u>;
+@group(1) @binding(2) var<storage, read_write> out: array<u32>;
 
 @compute @workgroup_size(WG_SIZE)
 fn main(

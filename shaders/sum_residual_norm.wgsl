@@ -12,11 +12,11 @@
 override WG_SIZE: u32 = 256; // lanes a workgroup; power of two
 
 struct Params { num_quads: u32, num_partials: u32, partial_stride: u32, eps: f32 }
-@group(0) @binding(0) var<uniform> params: Params; // num_quads = hidden / 4; the stride in quads too
-@group(0) @binding(1) var<storage, read> partials: array<vec4f>;
-@group(0) @binding(2) var<storage, read> w: array<vec4f>;
-@group(0) @binding(3) var<storage, read_write> r: array<vec4f>;
-@group(0) @binding(4) var<storage, read_write> y: array<Quad>;
+@group(1) @binding(0) var<uniform> params: Params; // num_quads = hidden / 4; the stride in quads too
+@group(1) @binding(1) var<storage, read> partials: array<vec4f>;
+@group(1) @binding(2) var<storage, read> w: array<vec4f>;
+@group(1) @binding(3) var<storage, read_write> r: array<vec4f>;
+@group(1) @binding(4) var<storage, read_write> y: array<Quad>;
 
 @compute @workgroup_size(WG_SIZE)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {

@@ -3,8 +3,8 @@
 // Shapes    x: [1] u32
 // Dispatch  (1, 1, 1), one lane
 struct Params { step: u32 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read_write> x: array<u32>;
+@group(1) @binding(0) var<uniform> params: Params;
+@group(1) @binding(1) var<storage, read_write> x: array<u32>;
 
 @compute @workgroup_size(1)
 fn main() {

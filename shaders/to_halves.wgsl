@@ -7,9 +7,9 @@
 override WG_SIZE: u32 = 256;
 
 struct Params { num_chunks: u32, rows_are_samples: u32 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<vec4f>;
-@group(0) @binding(2) var<storage, read_write> y: array<vec4u>;
+@group(1) @binding(0) var<uniform> params: Params;
+@group(1) @binding(1) var<storage, read> x: array<vec4f>;
+@group(1) @binding(2) var<storage, read_write> y: array<vec4u>;
 
 @compute @workgroup_size(WG_SIZE)
 fn main(

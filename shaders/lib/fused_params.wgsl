@@ -15,4 +15,4 @@ struct Params {
   num_heads: u32,       // with RoPE
   num_kv_heads: u32,
 }
-@group(0) @binding(0) var<uniform> params: Params;
+@group(1) @binding(0) var<uniform> params: Params;

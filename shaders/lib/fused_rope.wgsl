@@ -1,12 +1,12 @@
 // fused_rope: what the GEMV of q, k and v binds that norms the residual x and rotates its outputs.
 // Needs     KvPair
-@group(0) @binding(1) var<storage, read> x: array<vec4f>;
-@group(0) @binding(2) var<storage, read> w: array<vec4u>;
-@group(0) @binding(3) var<storage, read> b: array<f32>;
-@group(0) @binding(4) var<storage, read> norm_w: array<vec4f>;
-@group(0) @binding(5) var<storage, read> positions: array<u32>;
-@group(0) @binding(6) var<storage, read> slot_mapping: array<u32>;
-@group(0) @binding(7) var<storage, read> rope_table: array<vec2f>;
-@group(0) @binding(8) var<storage, read_write> q: array<vec2f>;
-@group(0) @binding(9) var<storage, read_write> key_cache: array<KvPair>;
-@group(0) @binding(10) var<storage, read_write> value_cache: array<KvPair>;
+@group(1) @binding(1) var<storage, read> x: array<vec4f>;
+@group(1) @binding(2) var<storage, read> w: array<vec4u>;
+@group(1) @binding(3) var<storage, read> b: array<f32>;
+@group(1) @binding(4) var<storage, read> norm_w: array<vec4f>;
+@group(1) @binding(5) var<storage, read> positions: array<u32>;
+@group(1) @binding(6) var<storage, read> slot_mapping: array<u32>;
+@group(1) @binding(7) var<storage, read> rope_table: array<vec2f>;
+@group(1) @binding(8) var<storage, read_write> q: array<vec2f>;
+@group(1) @binding(9) var<storage, read_write> key_cache: array<KvPair>;
+@group(1) @binding(10) var<storage, read_write> value_cache: array<KvPair>;

@@ -11,10 +11,10 @@ struct Params {
   is_swiglu: u32,        // w holds num_outputs gate rows, then as many up rows
   rows_are_samples: u32, // x holds live.num_samples rows, else live.num_tokens
 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<vec4f>;
-@group(0) @binding(2) var<storage, read> w: array<vec4u>;
-@group(0) @binding(3) var<storage, read> b: array<f32>;
-@group(0) @binding(4) var<storage, read_write> y: array<f32>;
+@group(1) @binding(0) var<uniform> params: Params;
+@group(1) @binding(1) var<storage, read> x: array<vec4f>;
+@group(1) @binding(2) var<storage, read> w: array<vec4u>;
+@group(1) @binding(3) var<storage, read> b: array<f32>;
+@group(1) @binding(4) var<storage, read_write> y: array<f32>;
 
 fn put(at: u32, value: f32) { y[at] = value; }

@@ -15,4 +15,4 @@ struct Live {
   num_wide: u32,
   num_biased: u32,         // entries of the table of biases and bans
 }
-@group(1) @binding(0) var<uniform> live: Live;
+@group(0) @binding(0) var<uniform> live: Live;

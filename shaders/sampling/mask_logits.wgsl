@@ -9,10 +9,10 @@
 override WG_SIZE: u32 = 256; // lanes a workgroup
 
 struct Params { num_vocab: u32, mask_words: u32 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> rows: array<u32>;
-@group(0) @binding(2) var<storage, read> masks: array<u32>;
-@group(0) @binding(3) var<storage, read_write> logits: array<u32>;
+@group(1) @binding(0) var<uniform> params: Params;
+@group(1) @binding(1) var<storage, read> rows: array<u32>;
+@group(1) @binding(2) var<storage, read> masks: array<u32>;
+@group(1) @binding(3) var<storage, read_write> logits: array<u32>;
 
 const NEG_INF_BITS: u32 = 0xff800000u;
 

@@ -14,12 +14,12 @@ override WG_SIZE: u32 = 256; // lanes a workgroup; power of two, at least 64
 override HOST_DECIDES: bool = false;
 
 struct Params { num_lists: u32, max_samples: u32, lanes: u32 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> rows: array<u32>;
-@group(0) @binding(2) var<storage, read> lists: array<u32>;
-@group(0) @binding(3) var<storage, read_write> sampled_ids: array<u32>;
-@group(0) @binding(4) var<storage, read_write> last_token: array<u32>;
-@group(0) @binding(5) var<storage, read_write> full_rows: array<u32>;
+@group(1) @binding(0) var<uniform> params: Params;
+@group(1) @binding(1) var<storage, read> rows: array<u32>;
+@group(1) @binding(2) var<storage, read> lists: array<u32>;
+@group(1) @binding(3) var<storage, read_write> sampled_ids: array<u32>;
+@group(1) @binding(4) var<storage, read_write> last_token: array<u32>;
+@group(1) @binding(5) var<storage, read_write> full_rows: array<u32>;
 
 const NEEDS_FULL: u32 = 0xffffffffu;
 var<workgroup> weights: array<f32, MAX_CANDIDATES>; // relative to the likeliest token

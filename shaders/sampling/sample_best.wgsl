@@ -10,10 +10,10 @@
 override WG_SIZE: u32 = 256; // lanes a workgroup; power of two
 
 struct Params { num_vocab: u32, first_token_id: u32, max_samples: u32, chunk: u32, lanes: u32 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> logits: array<u32>;
-@group(0) @binding(2) var<storage, read> rows: array<u32>;
-@group(0) @binding(3) var<storage, read_write> lists: array<u32>;
+@group(1) @binding(0) var<uniform> params: Params;
+@group(1) @binding(1) var<storage, read> logits: array<u32>;
+@group(1) @binding(2) var<storage, read> rows: array<u32>;
+@group(1) @binding(3) var<storage, read_write> lists: array<u32>;
 
 @compute @workgroup_size(WG_SIZE)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {

@@ -17,12 +17,12 @@
 override WG_SIZE: u32 = 256; // lanes a workgroup; power of two
 
 struct Params { vocab: u32, num_rows: u32, lanes: u32 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> logits: array<u32>;
-@group(0) @binding(2) var<storage, read> rows: array<u32>;
-@group(0) @binding(3) var<storage, read> full_rows: array<u32>;
-@group(0) @binding(4) var<storage, read_write> sampled_ids: array<u32>;
-@group(0) @binding(5) var<storage, read_write> last_token: array<u32>;
+@group(1) @binding(0) var<uniform> params: Params;
+@group(1) @binding(1) var<storage, read> logits: array<u32>;
+@group(1) @binding(2) var<storage, read> rows: array<u32>;
+@group(1) @binding(3) var<storage, read> full_rows: array<u32>;
+@group(1) @binding(4) var<storage, read_write> sampled_ids: array<u32>;
+@group(1) @binding(5) var<storage, read_write> last_token: array<u32>;
 
 const MAX_INDEX: u32 = 0xffffffu; // ids have 24 bits here
 const BY_COUNT: u32 = 0u;

@@ -8,10 +8,10 @@
 override WG_SIZE: u32 = 256; // lanes a workgroup; power of two, at least 64
 
 struct Params { num_lists: u32, max_samples: u32, lanes: u32 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> rows: array<u32>;
-@group(0) @binding(2) var<storage, read> lists: array<u32>;
-@group(0) @binding(3) var<storage, read_write> candidates: array<u32>;
+@group(1) @binding(0) var<uniform> params: Params;
+@group(1) @binding(1) var<storage, read> rows: array<u32>;
+@group(1) @binding(2) var<storage, read> lists: array<u32>;
+@group(1) @binding(3) var<storage, read_write> candidates: array<u32>;
 
 var<workgroup> top_key: u32;
 

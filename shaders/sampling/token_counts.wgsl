@@ -10,11 +10,11 @@
 override WG_SIZE: u32 = 256; // lanes a workgroup
 
 struct Params { num_vocab: u32, first_token_id: u32 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> parts: array<vec4u>;
-@group(0) @binding(2) var<storage, read> token_ids: array<u32>;
-@group(0) @binding(3) var<storage, read> last_token: array<u32>;
-@group(0) @binding(4) var<storage, read_write> counts: array<atomic<u32>>;
+@group(1) @binding(0) var<uniform> params: Params;
+@group(1) @binding(1) var<storage, read> parts: array<vec4u>;
+@group(1) @binding(2) var<storage, read> token_ids: array<u32>;
+@group(1) @binding(3) var<storage, read> last_token: array<u32>;
+@group(1) @binding(4) var<storage, read_write> counts: array<atomic<u32>>;
 
 const HIGH_BIT: u32 = 0x80000000u;
 

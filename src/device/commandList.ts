@@ -8,6 +8,7 @@ import { LIVE_SIZE_BYTES, type LiveCounts, packLiveCounts } from "./liveCounts.t
 import { type CountedLaunch, type CountedSegment, ReplayPlan, type Segment } from "./replayPlan.ts";
 import type { OnSpan, ReplayWatch } from "./replayWatch.ts";
 import type { PassTimer } from "./spanTimer.ts";
+import type { Tensor } from "./tensor.ts";
 import { UploadQueue } from "./uploadBlocks.ts";
 
 /** Host time of one replay, in milliseconds. */
@@ -22,7 +23,8 @@ export class CommandList {
   readonly #device: Device;
   readonly #segments: readonly Segment[];
   readonly #plan: ReplayPlan;
-  readonly #liveBuffer: GPUBuffer;
+  /** Undefined where the caller writes the counts. */
+  readonly #liveBuffer: GPUBuffer | undefined;
   readonly #liveGroup: GPUBindGroup;
   readonly #buffers: readonly GPUBuffer[];
   readonly #staging: StagingSlot;
@@ -32,7 +34,12 @@ export class CommandList {
   detached: Promise<void> = Promise.resolve();
   readonly times: ReplayTimes = { encodeMs: 0, submitMs: 0, hostOpMs: 0, numLaunches: 0 };
 
-  private constructor(device: Device, ops: readonly RecordedOp[], maxInFlight: number) {
+  private constructor(
+    device: Device,
+    ops: readonly RecordedOp[],
+    maxInFlight: number,
+    live: Tensor | undefined,
+  ) {
     this.#device = device;
     const plan = planArena(ops);
     const arena = plan.colorSizes.map((size, color) => device.createBuffer(size, `arena ${color}`));
@@ -41,8 +48,12 @@ export class CommandList {
       if (buffer !== undefined) storage.place(buffer, offsetBytes);
     }
     this.arenaBytes = plan.colorSizes.reduce((total, size) => total + size, 0);
-    this.#liveBuffer = device.createUniform(LIVE_SIZE_BYTES, "live counts");
-    this.#liveGroup = device.createLiveGroup(this.#liveBuffer);
+    let counts = live?.binding();
+    if (counts === undefined) {
+      this.#liveBuffer = device.createUniform(LIVE_SIZE_BYTES, "live counts");
+      counts = { buffer: this.#liveBuffer };
+    }
+    this.#liveGroup = device.createLiveGroup(counts);
     const launches = ops.filter((op) => op.kind === "launch");
     const params = packParams(device, launches);
     const bound = new Map(
@@ -56,21 +67,24 @@ export class CommandList {
       new HostOpRun(device, op, maxInFlight, this.#staging);
     this.#segments = splitSegments(ops, bound, hostOpRun);
     this.#plan = new ReplayPlan(this.#segments);
-    this.#buffers = [...arena, this.#liveBuffer, params];
+    this.#buffers = [...arena, ...(this.#liveBuffer ? [this.#liveBuffer] : []), params];
   }
 
   /**
    * Compiles what is missing, places the arena, creates all bind groups. `maxInFlight` replays may
    * wait for detached operations at once; all else is shared between replays, as the queue orders them.
+   * Counts are written to a buffer of the list's own, or by the caller to `live`: [12] u32, in one write with what else
+   * a step uploads, as each is a copy that the GPU's launches wait for.
    */
   static async finish(
     device: Device,
     ops: readonly RecordedOp[],
     maxInFlight: number,
+    live?: Tensor,
   ): Promise<CommandList> {
     const entries = new Set(ops.filter((op) => op.kind === "launch").map((op) => op.pipeline));
     await Promise.all([...entries].map((entry) => entry.ready));
-    return await device.guard("recording", () => new CommandList(device, ops, maxInFlight));
+    return await device.guard("recording", () => new CommandList(device, ops, maxInFlight, live));
   }
 
   /** Launches recorded, live or not. */
@@ -81,6 +95,7 @@ export class CommandList {
   /**
    * Encodes and submits every segment, runs the host operations between them, and returns once
    * all but the detached ones are done. Segment k+1 is encoded while host operation k runs.
+   * Where the caller writes the counts, `live` is what it has written since the last replay.
    * With a timer, each launch gets its own timed pass (slower: for profiles only), unless the timer spans
    * the pass. A watch is told what
    * happens, and may hold up submits.
@@ -100,7 +115,9 @@ export class CommandList {
     for (const { hostOp } of segments) await hostOp?.nextSlot();
     this.#device.check();
     const detached = [this.detached];
-    this.#device.gpu.queue.writeBuffer(this.#liveBuffer, 0, packLiveCounts(live));
+    if (this.#liveBuffer !== undefined) {
+      this.#device.gpu.queue.writeBuffer(this.#liveBuffer, 0, packLiveCounts(live));
+    }
     let commands = this.#encode(segments[0], live, timer, onSpan);
     const uploads = new UploadQueue();
     for (const [index, { hostOp }] of segments.entries()) {
@@ -143,9 +160,9 @@ export class CommandList {
       if (!pipelines.claimWarmUp(launch.pipeline)) continue;
       const encoder = gpu.createCommandEncoder({ label: `warm up ${launch.label}` });
       const pass = encoder.beginComputePass();
-      pass.setBindGroup(1, this.#liveGroup);
+      pass.setBindGroup(0, this.#liveGroup);
       pass.setPipeline(pipeline);
-      pass.setBindGroup(0, bindGroup);
+      pass.setBindGroup(1, bindGroup);
       pass.dispatchWorkgroupsIndirect(noWorkgroups, 0);
       pass.end();
       gpu.queue.submit([encoder.finish()]);
@@ -210,12 +227,12 @@ export class CommandList {
     const pass = encoder.beginComputePass(
       timestampWrites === undefined ? undefined : { timestampWrites },
     );
-    pass.setBindGroup(1, this.#liveGroup);
+    pass.setBindGroup(0, this.#liveGroup);
     let current: GPUComputePipeline | undefined;
     for (const { pipeline, bindGroup, x, y, z } of launches) {
       if (pipeline !== current) pass.setPipeline(pipeline);
       current = pipeline;
-      pass.setBindGroup(0, bindGroup);
+      pass.setBindGroup(1, bindGroup);
       pass.dispatchWorkgroups(x, y, z);
     }
     pass.end();

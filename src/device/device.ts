@@ -146,8 +146,9 @@ export class Device {
     return this.#createBuffer(sizeBytes, 0x0080 | 0x0008 | 0x0004, label); // STORAGE | COPY_DST | COPY_SRC
   }
 
-  createUniform(sizeBytes: number, label: string): GPUBuffer {
-    return this.#createBuffer(sizeBytes, 0x0040 | 0x0008, label); // UNIFORM | COPY_DST
+  createUniform(sizeBytes: number, label: string, isStorageToo = false): GPUBuffer {
+    const usage = 0x0040 | 0x0008 | (isStorageToo ? 0x0080 : 0); // UNIFORM | COPY_DST, STORAGE
+    return this.#createBuffer(sizeBytes, usage, label);
   }
 
   createStaging(sizeBytes: number, label: string): Staging {
@@ -224,9 +225,9 @@ export class Device {
     return recorder;
   }
 
-  /** Records, compiles and places: the result can be replayed. */
-  async finish(recorder: Recorder, maxInFlight = 1): Promise<CommandList> {
-    return await CommandList.finish(this, recorder.ops, maxInFlight);
+  /** Compiles and places what was recorded. The caller writes a replay's counts to `live`, if given; see CommandList. */
+  async finish(recorder: Recorder, maxInFlight = 1, live?: Tensor): Promise<CommandList> {
+    return await CommandList.finish(this, recorder.ops, maxInFlight, live);
   }
 
   /** Records `forward`, replays it once and waits. By default every row of it is live. */
@@ -267,10 +268,8 @@ export class Device {
     return this.gpu.createBindGroup({ label, layout, entries });
   }
 
-  createLiveGroup(buffer: GPUBuffer): GPUBindGroup {
-    return this.createBindGroup("live counts", this.#liveLayout, [
-      { binding: 0, resource: { buffer } },
-    ]);
+  createLiveGroup(resource: GPUBufferBinding): GPUBindGroup {
+    return this.createBindGroup("live counts", this.#liveLayout, [{ binding: 0, resource }]);
   }
 
   /** Waits for the GPU, then frees the device and all its buffers. Safe to call twice. */

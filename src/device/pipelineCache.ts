@@ -95,7 +95,7 @@ export class PipelineCache {
         label: spec.label,
         layout: this.#gpu.createPipelineLayout({
           label: spec.label,
-          bindGroupLayouts: [layout, this.#liveLayout],
+          bindGroupLayouts: [this.#liveLayout, layout],
         }),
         compute: { module, entryPoint: "main", constants: { ...spec.overrides } },
       });

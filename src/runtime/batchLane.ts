@@ -95,7 +95,8 @@ export class BatchLane {
 
   /** Compiles a recording; from then on `prepare` chooses it for plans of its class. Smaller classes first. */
   async finish(capacity: number, recorder: Recorder): Promise<CommandList> {
-    const list = await this.#shared.device.finish(recorder, this.#shared.run.maxInFlight);
+    const { device, run } = this.#shared;
+    const list = await device.finish(recorder, run.maxInFlight, this.#buffersOf(capacity).live);
     this.lists.set(capacity, list);
     return list;
   }
@@ -116,8 +117,9 @@ export class BatchLane {
     for (const sequence of plan.sequences) this.#shared.blockTables.update(sequence);
     const numPrefillTiles = buffers.fill(plan);
     const sampling = this.#own.sampler?.fill(plan, buffers);
-    buffers.upload();
-    return this.#liveCounts(plan, { numPrefillTiles, ...sampling });
+    const live = this.#liveCounts(plan, { numPrefillTiles, ...sampling });
+    buffers.upload(live);
+    return live;
   }
 
   #buffersOf(capacity: number): StepBuffers {

@@ -5,8 +5,9 @@
 import type { StepInputs } from "../../models/layers/context.ts";
 import { ShapeError } from "../common/errors.ts";
 import { ceilDiv, roundUp } from "../common/math.ts";
-import type { Device, Tensor } from "../device/device.ts";
-import { OFFSET_ALIGNMENT } from "../device/tensor.ts";
+import type { Device } from "../device/device.ts";
+import { LIVE_SIZE_BYTES, type LiveCounts, packLiveCounts } from "../device/liveCounts.ts";
+import { OFFSET_ALIGNMENT, Tensor, TensorStorage } from "../device/tensor.ts";
 import { buildPrefillTiles, TILE_Q } from "../kernels/attention.ts";
 import { promptRows } from "./promptRows.ts";
 import type { ScheduledSequence, StepPlan } from "./stepPlan.ts";
@@ -31,6 +32,7 @@ export interface StepShape {
 export class StepBuffers {
   readonly inputs: StepInputs;
   readonly samplingRows: Tensor; // [maxSamples, 12] u32
+  readonly live: Tensor; // [12] u32: the step's counts
   readonly shape: StepShape;
   readonly #device: Device;
   readonly #storage: Tensor;
@@ -45,7 +47,13 @@ export class StepBuffers {
     const { fields, totalWords } = layOut(shape);
     this.#fields = fields;
     this.#words = new Uint32Array(totalWords);
-    this.#storage = device.empty([totalWords], "u32", `inputs of ${shape.capacity} tokens`);
+    const label = `inputs of ${shape.capacity} tokens`;
+    const buffer = device.createUniform(4 * totalWords, label, true);
+    this.#storage = new Tensor(
+      new TensorStorage(4 * totalWords, label, buffer),
+      [totalWords],
+      "u32",
+    );
     const tensor = (name: FieldName, columns?: number): Tensor => {
       const { begin, length } = fields[name];
       const dims = columns === undefined ? [length] : [length / columns, columns];
@@ -61,6 +69,7 @@ export class StepBuffers {
       blockTables,
     };
     this.samplingRows = tensor("samplingRows", SAMPLING_ROW_WORDS);
+    this.live = tensor("live");
   }
 
   /** The host's copy of a field, to be filled before `upload`. */
@@ -69,7 +78,7 @@ export class StepBuffers {
     return this.#words.subarray(begin, begin + length);
   }
 
-  /** Fills all fields but samplingRows from a plan; returns the number of prefill tiles. */
+  /** Fills all fields but samplingRows and live from a plan; returns the number of prefill tiles. */
   fill(plan: StepPlan): number {
     const [tokenIds, positions] = [this.field("tokenIds"), this.field("positions")];
     const [sequenceIndex, slotMapping] = [this.field("sequenceIndex"), this.field("slotMapping")];
@@ -92,7 +101,8 @@ export class StepBuffers {
     return tiles.length / 4;
   }
 
-  upload(): void {
+  upload(live: LiveCounts): void {
+    this.field("live").set(packLiveCounts(live));
     this.#device.write(this.#storage, new Uint8Array(this.#words.buffer));
   }
 }
@@ -105,6 +115,7 @@ const FIELD_NAMES = [
   "prefillTiles",
   "sampleRows",
   "samplingRows",
+  "live",
 ] as const;
 type FieldName = (typeof FIELD_NAMES)[number];
 
@@ -122,6 +133,7 @@ function layOut({ capacity, maxNumSeqs }: StepShape): {
     prefillTiles: maxTiles * 4,
     sampleRows: maxSamples,
     samplingRows: maxSamples * SAMPLING_ROW_WORDS,
+    live: LIVE_SIZE_BYTES / 4,
   };
   const fields = {} as Record<FieldName, { begin: number; length: number }>;
   let totalWords = 0;

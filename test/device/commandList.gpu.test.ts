@@ -1,8 +1,11 @@
 import { expect } from "vitest";
-import type { Tensor } from "../../src/device/device.ts";
-import { liveRows } from "../../src/device/liveCounts.ts";
+import { LIVE_SIZE_BYTES, liveRows, packLiveCounts } from "../../src/device/liveCounts.ts";
 import type { Recorder } from "../../src/device/recorder.ts";
+import { Tensor, TensorStorage } from "../../src/device/tensor.ts";
+import { linear } from "../../src/kernels/linear.ts";
 import { rmsNorm } from "../../src/kernels/rmsNorm.ts";
+import { always, gemv } from "../kernels/linearCase.ts";
+import { linearOracle } from "../oracles/linear.ts";
 import { rmsNormOracle } from "../oracles/rmsNorm.ts";
 import { expectClose, openTestDevice, randomF32, test } from "../support/gpu.ts";
 
@@ -31,6 +34,41 @@ test("a replay covers the live rows of its counts and no others", async ({ devic
   for (const rows of [1, 3, 8]) {
     device.write(out, new Uint8Array(new Float32Array(CAPACITY * HIDDEN).fill(-7).buffer));
     await list.replay(liveRows(rows));
+    const got = await device.read(out);
+    expectClose(got.subarray(0, rows * HIDDEN), want.subarray(0, rows * HIDDEN), TOLERANCE);
+    expect([...got.subarray(rows * HIDDEN)].every((value) => value === -7)).toBe(true);
+  }
+  list.destroy();
+});
+
+test("a list reads counts that its caller writes with a step's inputs", async ({ device }) => {
+  const inputs = 16; // elements before the counts, at a multiple of 256 bytes
+  const buffer = device.createUniform(256 + LIVE_SIZE_BYTES, "inputs", true);
+  const storage = new TensorStorage(buffer.size, "inputs", buffer);
+  const live = new Tensor(storage, [LIVE_SIZE_BYTES / 4], "u32", 256);
+  const x = randomF32(CAPACITY * inputs, 7);
+  const w = randomF32(HIDDEN * inputs, 8);
+  const tensor = device.upload(w, [HIDDEN, inputs]);
+  const out = device.empty([CAPACITY, HIDDEN]);
+  const list = await device.finish(
+    device.record((rec) => {
+      linear(rec, {
+        x: device.upload(x, [CAPACITY, inputs]),
+        weight: { parts: [{ tensor, outOffset: 0 }], outFeatures: HIDDEN, inFeatures: inputs },
+        out,
+        rows: "tokens",
+        choices: always(gemv(8, 16, "alone", "load")), // one workgroup, which reads how many rows are live
+      });
+    }),
+    1,
+    live,
+  );
+  const want = linearOracle({ x, weight: w, inFeatures: inputs, outFeatures: HIDDEN });
+  for (const rows of [5, 2, 8]) {
+    device.write(out, new Uint8Array(new Float32Array(CAPACITY * HIDDEN).fill(-7).buffer));
+    const counts = liveRows(rows);
+    device.write(live, new Uint8Array(packLiveCounts(counts).buffer));
+    await list.replay(counts);
     const got = await device.read(out);
     expectClose(got.subarray(0, rows * HIDDEN), want.subarray(0, rows * HIDDEN), TOLERANCE);
     expect([...got.subarray(rows * HIDDEN)].every((value) => value === -7)).toBe(true);

@@ -8,9 +8,9 @@ const NUM_WORDS = 8;
 /** Runs `body` on one lane, with x [8] read, y [8] written, and `i` = 8: the first index out of range. */
 async function run(device: Device, body: string): Promise<void> {
   const code = `
-    @group(0) @binding(0) var<uniform> params: vec4u;
-    @group(0) @binding(1) var<storage, read> x: array<u32>;
-    @group(0) @binding(2) var<storage, read_write> y: array<u32>;
+    @group(1) @binding(0) var<uniform> params: vec4u;
+    @group(1) @binding(1) var<storage, read> x: array<u32>;
+    @group(1) @binding(2) var<storage, read_write> y: array<u32>;
     @compute @workgroup_size(1) fn main() { let i = params.x; ${body} }`;
   const x = device.upload(
     Uint32Array.from({ length: NUM_WORDS }, (_, i) => i),

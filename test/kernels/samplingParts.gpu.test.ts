@@ -145,10 +145,10 @@ const noiseProbe: Kernel<{
   sources: ["lib/random.wgsl"],
   prelude: () => `
     struct Params { seed: u32, position: u32, num_words: u32 }
-    @group(0) @binding(0) var<uniform> params: Params;
-    @group(0) @binding(1) var<storage, read> words: array<u32>;
-    @group(0) @binding(2) var<storage, read_write> noise: array<u32>;
-    @group(0) @binding(3) var<storage, read_write> out: array<f32>;
+    @group(1) @binding(0) var<uniform> params: Params;
+    @group(1) @binding(1) var<storage, read> words: array<u32>;
+    @group(1) @binding(2) var<storage, read_write> noise: array<u32>;
+    @group(1) @binding(3) var<storage, read_write> out: array<f32>;
     @compute @workgroup_size(64) fn main(@builtin(global_invocation_id) at: vec3u) {
       if (at.x >= params.num_words) { return; }
       noise[at.x] = token_noise(params.seed, params.position, at.x);
