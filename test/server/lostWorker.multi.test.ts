@@ -59,7 +59,7 @@ test("a worker is lost under load: health fails, others never stop, it comes bac
   const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: "none", maxRetries: 0 });
   const failedAtMs: number[] = [];
   const generate = async (): Promise<"whole" | "failed"> => {
-    const body = { model: "fable-5m", prompt: "Once upon a time", max_tokens: 64 };
+    const body = { model: "fable-5m", prompt: "Once upon a time", max_tokens: 48 };
     const options = { timeout: 60_000 };
     try {
       const stream = await client.completions.create({ ...body, stream: true }, options);
