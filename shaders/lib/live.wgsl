@@ -1,4 +1,4 @@
-// live: the counts of this step, one buffer a command list, set once a pass.
+// live: the counts of this step, in a buffer of the command list's or with the step's inputs; bound once a pass.
 // The fields are those of LiveCounts in src/device/liveCounts.ts, in the same order.
 
 struct Live {

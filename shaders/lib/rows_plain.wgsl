@@ -1,5 +1,5 @@
 // rows_plain: a lane group's four rows are four outputs, or with swiglu the gates of two and their ups.
-// Needs     params; lib/linear_store.wgsl, lib/row_sum_*.wgsl
+// Needs     params; lib/linear_store.wgsl, lib/row_sum_*.wgsl or linear_gemv_held.wgsl
 fn outputs_per_group() -> u32 { return select(4u, 2u, params.is_swiglu != 0u); }
 
 fn num_lane_groups() -> u32 { return (params.num_outputs + outputs_per_group() - 1u) / outputs_per_group(); }

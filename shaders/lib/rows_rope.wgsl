@@ -2,7 +2,7 @@
 // its high half, so that RoPE (shaders/qk_norm_rope.wgsl has the formula) finds its pairs together, and
 // two neighbours make a whole u32 of an f16 cache. Rotated q goes to `q`, k and v into the caches.
 // Prelude   const HEAD_DIM
-// Needs     params; lib/fused_rope*.wgsl, lib/kv_pair_*.wgsl, lib/linear_common.wgsl, lib/row_sum_*.wgsl
+// Needs     params; lib/fused_rope*.wgsl, lib/kv_pair_*.wgsl, lib/linear_common.wgsl, lib/row_sum_*.wgsl or linear_gemv_held.wgsl
 const HALF = HEAD_DIM / 2u;            // pairs of neighbours in a head
 const GROUPS_PER_HEAD = HEAD_DIM / 4u; // pairs of neighbours in half a head
 

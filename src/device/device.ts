@@ -136,19 +136,18 @@ export class Device {
 
   // Memory ----------------------------------------------------------------------------------
 
-  createBuffer(sizeBytes: number, label: string): GPUBuffer {
+  createBuffer(sizeBytes: number, label: string, more = 0): GPUBuffer {
     const limit = this.info.limits.maxBufferSize;
     if (sizeBytes > limit) {
       throw new OutOfMemoryError(
         `${label}: takes ${sizeBytes} bytes; a buffer on ${this.info.name} ends at ${limit}`,
       );
     }
-    return this.#createBuffer(sizeBytes, 0x0080 | 0x0008 | 0x0004, label); // STORAGE | COPY_DST | COPY_SRC
+    return this.#createBuffer(sizeBytes, 0x0080 | 0x0008 | 0x0004 | more, label); // STORAGE | COPY_DST | COPY_SRC
   }
 
-  createUniform(sizeBytes: number, label: string, isStorageToo = false): GPUBuffer {
-    const usage = 0x0040 | 0x0008 | (isStorageToo ? 0x0080 : 0); // UNIFORM | COPY_DST, STORAGE
-    return this.#createBuffer(sizeBytes, usage, label);
+  createUniform(sizeBytes: number, label: string): GPUBuffer {
+    return this.#createBuffer(sizeBytes, 0x0040 | 0x0008, label); // UNIFORM | COPY_DST
   }
 
   createStaging(sizeBytes: number, label: string): Staging {
@@ -156,10 +155,10 @@ export class Device {
     return new Staging(this.gpu, sizeBytes, label, this.pump);
   }
 
-  /** A tensor with a buffer of its own; WebGPU zeroes it. */
-  empty(shape: readonly number[], dtype: DType = "f32", label = "tensor"): Tensor {
+  /** A tensor with a buffer of its own; WebGPU zeroes it. `more`: further usages of the buffer. */
+  empty(shape: readonly number[], dtype: DType = "f32", label = "tensor", more = 0): Tensor {
     const sizeBytes = product(shape) * bytesOf(dtype);
-    const buffer = this.createBuffer(Math.max(4, roundUp(sizeBytes, 4)), label);
+    const buffer = this.createBuffer(Math.max(4, roundUp(sizeBytes, 4)), label, more);
     return new Tensor(new TensorStorage(sizeBytes, label, buffer), shape, dtype);
   }
 

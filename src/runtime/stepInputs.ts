@@ -5,9 +5,9 @@
 import type { StepInputs } from "../../models/layers/context.ts";
 import { ShapeError } from "../common/errors.ts";
 import { ceilDiv, roundUp } from "../common/math.ts";
-import type { Device } from "../device/device.ts";
+import type { Device, Tensor } from "../device/device.ts";
 import { LIVE_SIZE_BYTES, type LiveCounts, packLiveCounts } from "../device/liveCounts.ts";
-import { OFFSET_ALIGNMENT, Tensor, TensorStorage } from "../device/tensor.ts";
+import { OFFSET_ALIGNMENT } from "../device/tensor.ts";
 import { buildPrefillTiles, TILE_Q } from "../kernels/attention.ts";
 import { promptRows } from "./promptRows.ts";
 import type { ScheduledSequence, StepPlan } from "./stepPlan.ts";
@@ -48,12 +48,7 @@ export class StepBuffers {
     this.#fields = fields;
     this.#words = new Uint32Array(totalWords);
     const label = `inputs of ${shape.capacity} tokens`;
-    const buffer = device.createUniform(4 * totalWords, label, true);
-    this.#storage = new Tensor(
-      new TensorStorage(4 * totalWords, label, buffer),
-      [totalWords],
-      "u32",
-    );
+    this.#storage = device.empty([totalWords], "u32", label, 0x0040); // UNIFORM, for `live`
     const tensor = (name: FieldName, columns?: number): Tensor => {
       const { begin, length } = fields[name];
       const dims = columns === undefined ? [length] : [length / columns, columns];
