@@ -79,5 +79,10 @@ export function addBatchingFlags(command: Command): Command {
       "prompt tokens of one sequence in a step (default: all that fit)",
       count,
     ),
+    flag(
+      "--num-scheduler-steps <n>",
+      `decode steps that a single rank submits together while they are short (default: ${DEFAULT_ENGINE_ARGS.numSchedulerSteps})`,
+      count,
+    ),
   ]);
 }

@@ -33,6 +33,7 @@ export interface ModelFlags {
   readonly schedulingPolicy?: SchedulingPolicy;
   readonly maxNumPartialPrefills?: number;
   readonly longPrefillTokenThreshold?: number;
+  readonly numSchedulerSteps?: number;
   readonly gpuMemoryUtilization?: number;
   readonly kvCacheMemoryMib?: number;
   readonly collectiveAlgorithm?: CollectiveArgs["algorithm"];

@@ -35,6 +35,7 @@ export function engineArgs(flags: ModelFlags, demoTpSize = 1): EngineArgs {
     kvCacheMemoryMiB: flags.kvCacheMemoryMib ?? defaults.kvCacheMemoryMiB,
     otherCopies: defaults.otherCopies,
     scheduler: schedulerOptions(flags),
+    numSchedulerSteps: flags.numSchedulerSteps ?? defaults.numSchedulerSteps,
     collectiveTimeoutMs:
       collectiveTimeout === undefined ? defaults.collectiveTimeoutMs : collectiveTimeout * 1000,
     collectives: {

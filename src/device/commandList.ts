@@ -11,12 +11,17 @@ import type { PassTimer } from "./spanTimer.ts";
 import type { Tensor } from "./tensor.ts";
 import { UploadQueue } from "./uploadBlocks.ts";
 
-/** Host time of one replay, in milliseconds. */
+/** Host time of replays, in milliseconds, and what they encoded. */
 export interface ReplayTimes {
   encodeMs: number;
   submitMs: number;
   hostOpMs: number;
   numLaunches: number;
+  numSubmits: number;
+}
+
+export function noTimes(): ReplayTimes {
+  return { encodeMs: 0, submitMs: 0, hostOpMs: 0, numLaunches: 0, numSubmits: 0 };
 }
 
 export class CommandList {
@@ -32,7 +37,7 @@ export class CommandList {
   readonly arenaBytes: number;
   /** Settles when the detached host operations of all replays so far have; never rejects unobserved. */
   detached: Promise<void> = Promise.resolve();
-  readonly times: ReplayTimes = { encodeMs: 0, submitMs: 0, hostOpMs: 0, numLaunches: 0 };
+  readonly times = noTimes();
 
   private constructor(
     device: Device,
@@ -190,6 +195,7 @@ export class CommandList {
     const start = performance.now();
     this.#device.gpu.queue.submit(commands);
     this.#device.counters.submits += 1;
+    this.times.numSubmits += 1;
     this.times.submitMs += performance.now() - start;
     onSpan?.("host", "submit", start);
   }

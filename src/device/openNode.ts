@@ -33,9 +33,16 @@ const ENABLED_TOGGLES = [
 ];
 const DISABLED_TOGGLES = ["timestamp_quantization"];
 
+const shaderTexts = new Map<string, string>();
+
 /** WGSL files of this package, read when first asked for. */
-export const nodeShaders: ShaderLibrary = (path) =>
-  readFileSync(new URL(`../../shaders/${path}`, import.meta.url), "utf8");
+export const nodeShaders: ShaderLibrary = (path) => {
+  const known = shaderTexts.get(path);
+  if (known !== undefined) return known;
+  const text = readFileSync(new URL(`../../shaders/${path}`, import.meta.url), "utf8");
+  shaderTexts.set(path, text);
+  return text;
+};
 
 function instanceFor(selector: string, disableRobustness: boolean): GPU {
   const key = `${selector} ${disableRobustness}`;

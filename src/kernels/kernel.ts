@@ -69,6 +69,7 @@ export function defineKernel<Args>(definition: KernelDefinition<Args>): Kernel<A
     const pipeline = pipelines.get({
       label,
       code: [prelude, ...sources.map(shaders)].join("\n"),
+      origin: [prelude, ...sources].join("\n"),
       overrides: definition.overrides?.(args, info) ?? {},
       numInputs: launch.inputs.length,
       numOutputs: launch.outputs.length,

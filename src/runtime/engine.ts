@@ -17,6 +17,8 @@ export type { EngineOptions, EngineRequest } from "./engineOptions.ts";
 interface StepInFlight {
   readonly plan: StepPlan;
   readonly output: Promise<StepOutput>;
+  /** Steps submitted together, of which this is the last; 0: others of its burst follow. */
+  readonly numEnded: number;
 }
 
 /** Runs many requests at once over one executor. */
@@ -141,7 +143,7 @@ export class Engine {
     });
     const beginMs = performance.now();
     this.#inFlight.shift();
-    this.#lookahead.returned(this.#now());
+    if (oldest.numEnded > 0) this.#lookahead.returned(this.#now(), oldest.numEnded);
     for (const token of this.#scheduler.postprocess(output)) this.#deliver(token);
     this.#takeEvents();
     this.#options.tracer?.span("host", "postprocess", beginMs, stepArgs(oldest.plan));
@@ -165,22 +167,41 @@ export class Engine {
   #fillPipeline(): boolean {
     this.#checkCache();
     let isFilled = false;
-    while (this.#inFlight.length < this.#lookahead.maxPlans) {
+    for (;;) {
       const beginMs = performance.now();
-      const plan = this.#scheduler.schedule();
+      const plans = this.#nextPlans();
       if (this.#takeEvents()) isFilled = true;
-      if (plan === null) return isFilled;
+      const [first] = plans;
+      if (first === undefined) return isFilled;
       isFilled = true;
-      const { tracer } = this.#options;
-      tracer?.span("host", "schedule", beginMs, stepArgs(plan));
-      const handedMs = performance.now(); // a rank may begin before `execute` returns
-      const output = this.#executor.execute(plan);
-      if (tracer !== undefined) traceStep(tracer, plan, output, handedMs);
-      // Awaited in turn; if an earlier plan fails first, nobody will look at this one's rejection.
-      output.catch(() => undefined);
-      this.#inFlight.push({ plan, output });
+      this.#options.tracer?.span("host", "schedule", beginMs, stepArgs(first));
+      for (const [index, plan] of plans.entries()) {
+        this.#hand(plan, index === plans.length - 1 ? plans.length : 0);
+      }
     }
-    return isFilled;
+  }
+
+  // One step, or several that are submitted together; none while nothing can run, or should yet.
+  #nextPlans(): StepPlan[] {
+    const { burstSteps, minBeforeBurst, maxBeforeBurst, maxPlans } = this.#lookahead;
+    const numPlans = this.#inFlight.length;
+    const isBurstTime = burstSteps > 1 && numPlans >= minBeforeBurst;
+    if (isBurstTime && this.#scheduler.mayBurst(burstSteps)) {
+      return numPlans <= maxBeforeBurst ? this.#scheduler.scheduleBurst(burstSteps) : [];
+    }
+    const numSubmits = this.#inFlight.filter(({ numEnded }) => numEnded > 0).length;
+    const plan = numSubmits < maxPlans ? this.#scheduler.schedule() : null;
+    return plan === null ? [] : [plan];
+  }
+
+  #hand(plan: StepPlan, numEnded: number): void {
+    const { tracer } = this.#options;
+    const handedMs = performance.now(); // a rank may begin before `execute` returns
+    const output = this.#executor.execute(plan);
+    if (tracer !== undefined) traceStep(tracer, plan, output, handedMs);
+    // Awaited in turn; if an earlier plan fails first, nobody will look at this one's rejection.
+    output.catch(() => undefined);
+    this.#inFlight.push({ plan, output, numEnded });
   }
 
   #takeEvents(): boolean {
@@ -222,6 +243,7 @@ export class Engine {
     } catch (error) {
       this.#fail(error instanceof Error ? error : new WorkerError(messageOf(error)));
     }
+    this.#lookahead.rested();
     this.#loop = null;
   }
 

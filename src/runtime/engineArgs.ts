@@ -35,6 +35,8 @@ export interface EngineArgs {
   /** Devices of ranks of other copies of the model that this process holds or will hold; null for none. */
   readonly otherCopies: OtherCopies | null;
   readonly scheduler: SchedulerOptions;
+  /** Decode steps that one rank alone submits together while they are short and nobody waits; 1: never. */
+  readonly numSchedulerSteps: number;
   readonly collectiveTimeoutMs: number;
   /** Two micro-batches at once: one computes while the other's all-reduce is on the wire. Needs tpSize > 1. */
   readonly enableDualBatchOverlap: boolean;
@@ -74,6 +76,7 @@ export const DEFAULT_ENGINE_ARGS: Omit<EngineArgs, "model"> = {
   kvCacheMemoryMiB: null,
   otherCopies: null,
   scheduler: {},
+  numSchedulerSteps: 4,
   collectiveTimeoutMs: 30_000,
   enableDualBatchOverlap: false,
   dboDecodeTokenThreshold: 2,

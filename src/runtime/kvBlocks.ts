@@ -73,6 +73,14 @@ export class KvBlocks {
     return this.#blocks.grow(blockTable, numComputed + 1);
   }
 
+  /** Each of the sequences can have room for so many tokens more. */
+  canGrowAll(sequences: readonly Sequence[], numTokens: number): boolean {
+    const missing = sequences.map(({ blockTable, numComputed }) =>
+      Math.max(0, this.#blocks.numBlocksFor(numComputed + numTokens) - blockTable.length),
+    );
+    return missing.reduce((sum, count) => sum + count, 0) <= this.#blocks.numFree;
+  }
+
   /** Makes its full blocks findable, as far as their tokens are known and planned. */
   register(sequence: Sequence): void {
     const { blockTable, tokenIds, numComputed } = sequence;

@@ -132,6 +132,7 @@ function resolveRun(args: EngineArgs, config: ModelConfig, used: readonly Adapte
     blockSize: BLOCK_SIZE,
     maxInFlight: Math.max(STEPS_IN_FLIGHT.short, args.ppSize) * numMicroBatches,
     maxLongInFlight: Math.max(STEPS_IN_FLIGHT.long, args.ppSize) * numMicroBatches,
+    burstSteps: args.tpSize * args.ppSize === 1 ? args.numSchedulerSteps : 1,
     numMicroBatches,
     minSplitDecodes: args.dboDecodeTokenThreshold,
     simulatedLink: args.simulatedLink,

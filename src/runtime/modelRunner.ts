@@ -9,7 +9,14 @@ import type { TapSink } from "../device/recorder.ts";
 import type { ReplayWatch } from "../device/replayWatch.ts";
 import { type PassTimer, SpanTimer } from "../device/spanTimer.ts";
 import type { LaunchTime } from "../device/timestamps.ts";
-import { BatchLane, type LaneParts, MAX_SPLITS, tokenClassesOf } from "./batchLane.ts";
+import {
+  BatchLane,
+  burstClassesOf,
+  type LaneParts,
+  MAX_SPLITS,
+  tokenClassesOf,
+} from "./batchLane.ts";
+import { GatheredBurst } from "./bursts.ts";
 import type { ProfiledStep } from "./executor/rankHandle.ts";
 import { PlanOrder, type PlanProgress } from "./planOrder.ts";
 import type { RankGroups } from "./rankGroups.ts";
@@ -21,9 +28,10 @@ import type { StepOutput, StepPlan } from "./stepPlan.ts";
 import type { TokenExchange } from "./tokenExchange.ts";
 import type { RankTrace, StepTrace } from "./trace/rankTrace.ts";
 
-/** What a plan's replay brings along: what it waits for, and what it reports. */
+/** What a replay brings along: what it waits for, and what it reports. */
 interface Replay {
-  readonly plan: StepPlan;
+  /** One plan, or those of a burst. */
+  readonly plans: readonly StepPlan[];
   readonly lane: BatchLane;
   /** Undefined where one plan runs at a time. */
   readonly progress?: PlanProgress | undefined;
@@ -40,6 +48,7 @@ export class ModelRunner {
   readonly #trace: RankTrace | undefined;
   readonly #order = new PlanOrder();
   readonly #replays = new Map<number, Promise<unknown>>(); // by step, until submitted
+  #burst: GatheredBurst | undefined; // until it is whole
 
   constructor(
     device: Device,
@@ -93,18 +102,23 @@ export class ModelRunner {
 
   /** Records every token class; their pipelines compile in parallel and are dispatched once. */
   async compile(progress?: (done: number, total: number) => void): Promise<void> {
-    const recordings = this.#lanes.flatMap((lane) =>
-      this.tokenClasses.map((capacity) => {
-        return { lane, capacity, recorder: lane.record(capacity, "samples") };
+    const { tokenClasses } = this;
+    const burstClasses = burstClassesOf(tokenClasses, this.#spec.run.burstSteps);
+    const recordings = this.#lanes.flatMap((lane) => [
+      ...tokenClasses.map((capacity) => {
+        return { lane, capacity, recorder: lane.record(capacity, "samples"), isBurst: false };
       }),
-    );
+      ...burstClasses.map((capacity) => {
+        return { lane, capacity, recorder: lane.recordBurst(capacity), isBurst: true };
+      }),
+    ]);
     const { pipelines } = this.#device;
     const total = pipelines.numPipelines;
     let numSteps = 0; // two a pipeline: WebGPU compiles it, then the driver, at its first dispatch
     const advance = (): void => progress?.(Math.floor(++numSteps / 2), total);
     await pipelines.ready(advance);
-    for (const { lane, capacity, recorder } of recordings) {
-      const list = await lane.finish(capacity, recorder);
+    for (const { lane, capacity, recorder, isBurst } of recordings) {
+      const list = await lane.finish(capacity, recorder, isBurst);
       await list.warmUp(advance);
     }
     progress?.(total, total); // pipelines of the loader were warm
@@ -116,7 +130,7 @@ export class ModelRunner {
   }
 
   get lists(): readonly CommandList[] {
-    return this.#lanes.flatMap(({ lists }) => [...lists.values()]);
+    return this.#lanes.flatMap(({ lists, bursts }) => [...lists.values(), ...bursts.values()]);
   }
 
   /**
@@ -129,15 +143,32 @@ export class ModelRunner {
     const at = plan.stepIndex % this.#lanes.length;
     const lane = this.#laneAt(at);
     const progress = this.#lanes.length > 1 ? this.#order.begin() : undefined;
-    const replayed: Promise<void> = lane.inTurn(() => {
-      const trace = this.#trace?.step(plan, result, at);
-      return this.#replay({ plan, lane, progress, timer: trace?.timer, trace });
-    });
+    const replayed = this.#gathered(plan, lane, (plans) =>
+      lane.inTurn(() => {
+        const trace = this.#trace?.step(plans, result, at);
+        return this.#replay({ plans, lane, progress, timer: trace?.timer, trace });
+      }),
+    );
     const result = replayed.then(() => output);
     this.#replays.set(plan.stepIndex, replayed);
     const forget = (): boolean => this.#replays.delete(plan.stepIndex);
     replayed.then(forget, forget);
     return result;
+  }
+
+  /** Replays a plan at once, or the burst that it is part of once that is whole. */
+  #gathered(
+    plan: StepPlan,
+    lane: BatchLane,
+    replay: (plans: readonly StepPlan[]) => Promise<void>,
+  ): Promise<void> {
+    if (this.#burst === undefined && !lane.holdsBurst(plan)) return replay([plan]);
+    const burst = (this.#burst ??= new GatheredBurst(plan));
+    if (burst.add(plan)) {
+      this.#burst = undefined;
+      burst.replay(replay);
+    }
+    return burst.replayed;
   }
 
   /**
@@ -167,7 +198,7 @@ export class ModelRunner {
     const plan = profiledPlan(step, this.#numBlocks, this.#spec.run.blockSize);
     const output = this.#tokens.expect(plan);
     const lane = this.#laneAt(0);
-    await lane.inTurn(() => this.#replay({ plan, lane, timer }));
+    await lane.inTurn(() => this.#replay({ plans: [plan], lane, timer }));
     await output;
   }
 
@@ -185,7 +216,7 @@ export class ModelRunner {
         for (let begin = 0; begin < tokenIds.length; begin += capacity) {
           const chunk = tokenIds.slice(begin, begin + capacity);
           const plan = chunkPlan(chunk, begin, this.#spec.run.blockSize);
-          await list.replay(lane.writeInputs(plan, capacity));
+          await list.replay(lane.writeInputs([plan], capacity));
         }
         await this.#device.idle();
       } finally {
@@ -194,13 +225,14 @@ export class ModelRunner {
     });
   }
 
-  async #replay({ plan, lane, progress, timer, trace }: Replay): Promise<void> {
+  async #replay({ plans, lane, progress, timer, trace }: Replay): Promise<void> {
     try {
       // Its tokens are in lastToken: uploaded, or written by the GPU once the other lane has submitted that.
-      await this.#tokens.arrived(plan.dependsOnStep);
-      await this.#replays.get(plan.dependsOnStep);
+      const dependsOnStep = plans[0]?.dependsOnStep ?? -1;
+      await this.#tokens.arrived(dependsOnStep);
+      await this.#replays.get(dependsOnStep);
       const beginMs = performance.now();
-      const { list, live } = lane.prepare(plan);
+      const { list, live } = lane.prepare(plans);
       trace?.onSpan("host", "inputs", beginMs);
       await list.replay(live, timer, watchOf(progress, trace));
       progress?.end();

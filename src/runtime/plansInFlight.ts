@@ -21,6 +21,8 @@ export interface ReturnedPart {
 interface PlanInFlight {
   readonly stepIndex: number;
   readonly parts: readonly Part[];
+  /** Submitted together with the plan before it. */
+  readonly isFollower: boolean;
 }
 
 export class PlansInFlight {
@@ -35,8 +37,13 @@ export class PlansInFlight {
     return this.#plans.length;
   }
 
-  add(stepIndex: number, parts: readonly Part[]): void {
-    this.#plans.push({ stepIndex, parts });
+  /** Plans, a burst counting as one. */
+  get numSubmits(): number {
+    return this.#plans.filter(({ isFollower }, index) => index === 0 || !isFollower).length;
+  }
+
+  add(stepIndex: number, parts: readonly Part[], isFollower: boolean): void {
+    this.#plans.push({ stepIndex, parts, isFollower });
   }
 
   /** Takes the oldest plan's output apart; throws a WorkerError, and takes nothing, if it is not that. */

@@ -36,6 +36,8 @@ export interface RunSpec {
   readonly blockSize: number;
   readonly maxInFlight: number;
   readonly maxLongInFlight: number;
+  /** Decode steps that are submitted together while they are short; 1: each by itself. */
+  readonly burstSteps: number;
   /** Plans that a rank runs at once: 2 with dual-batch overlap, else 1. */
   readonly numMicroBatches: number;
   /** Fewer decodes than this stay in one plan. */

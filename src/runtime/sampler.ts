@@ -58,6 +58,13 @@ const UNUSED_ROW: Omit<SamplingRow, "slot"> = {
   maskRow: undefined,
 };
 
+/** A step whose rows are filled. */
+interface FilledStep {
+  readonly stepIndex: number;
+  /** Rows that are a sequence's next token. */
+  readonly numSampled: number;
+}
+
 export class Sampler {
   readonly #tp: Communicator;
   readonly #tokens: TokenExchange;
@@ -69,8 +76,7 @@ export class Sampler {
   readonly #edits: LogitEdits;
   readonly #logprobs: LogprobExchange;
   readonly #device: Device;
-  #stepIndex = -1; // of the step whose rows were filled last
-  #numSampled = 0; // its rows that are a sequence's next token
+  #steps: readonly FilledStep[] = []; // those whose rows were filled last
   readonly #unusedSlot: number;
 
   constructor(
@@ -98,9 +104,21 @@ export class Sampler {
     return device.empty([maxNumSeqs, sizeOf(vocab)], "u32", "token counts");
   }
 
-  /** Writes the step's sampling rows; returns the counts that its launches depend on. */
-  fill(plan: StepPlan, buffers: StepBuffers): Partial<LiveCounts> {
-    this.#stepIndex = plan.stepIndex;
+  /** Writes the sampling rows of a step, or of a burst's; returns the counts that their launches depend on. */
+  fill(plans: readonly StepPlan[], steps: readonly StepBuffers[]): Partial<LiveCounts> {
+    let counts: Partial<LiveCounts> = {};
+    for (const [index, buffers] of steps.entries()) {
+      const plan = plans[index];
+      if (plan !== undefined) counts = this.#fillStep(plan, buffers);
+    }
+    this.#steps = plans.map(({ stepIndex, sequences }) => ({
+      stepIndex,
+      numSampled: sequences.filter(({ samples }) => samples).length,
+    }));
+    return counts;
+  }
+
+  #fillStep(plan: StepPlan, buffers: StepBuffers): Partial<LiveCounts> {
     const rows = buffers.field("samplingRows");
     const sampled = plan.sequences.filter(({ samples }) => samples);
     const edits = this.#edits.fill(sampled);
@@ -111,7 +129,6 @@ export class Sampler {
     for (const index of ofPrompts.keys()) {
       packSamplingRow(rows, sampled.length + index, { ...UNUSED_ROW, slot: this.#unusedSlot });
     }
-    this.#numSampled = sampled.length;
     const count = (test: (sampling: ScheduledSequence["sampling"]) => boolean): number =>
       sampled.filter(({ sampling }) => test(sampling)).length;
     return {
@@ -145,14 +162,31 @@ export class Sampler {
     this.#edits.record(rec, samplingRows, logits);
     applyPenalties(rec, { samplingRows, counts: this.#counts, logits });
     const [maxSamples = 0] = logits.shape;
-    const sampledIds = rec.alloc("sampled ids", [maxSamples], "u32");
-    const lastToken = this.#lastToken;
+    const sampledIds = rec.alloc("sampled ids", [1, maxSamples], "u32");
     if (this.#tp.worldSize === 1) {
-      sampleLocal(rec, { logits, samplingRows, sampledIds, lastToken });
+      this.sampleFree(rec, buffers, logits, sampledIds);
     } else {
-      this.#sampleSharded(rec, buffers, logits, sampledIds);
+      this.#sampleSharded(rec, buffers, logits, sampledIds.view([maxSamples]));
     }
-    if (this.#tokens.isRoot) this.#publish(rec, sampledIds);
+    if (this.#tokens.isRoot) this.publish(rec, sampledIds);
+  }
+
+  /**
+   * Of one rank alone: the draw from logits as they are, into a row of sampledIds [numSteps, maxSamples or more].
+   * Nothing is published.
+   */
+  sampleFree(
+    rec: Recorder,
+    { samplingRows }: StepBuffers,
+    logits: Tensor,
+    sampledIds: Tensor,
+    step = 0,
+  ): void {
+    const [maxSamples = 0] = logits.shape;
+    const [, stride = 0] = sampledIds.shape;
+    const row = sampledIds.view([maxSamples], step * stride);
+    const lastToken = this.#lastToken;
+    sampleLocal(rec, { logits, samplingRows, sampledIds: row, lastToken });
   }
 
   #sampleSharded(rec: Recorder, buffers: StepBuffers, logits: Tensor, sampledIds: Tensor): void {
@@ -179,19 +213,21 @@ export class Sampler {
     sampleFull(rec, { logits: fullLogits, samplingRows, fullRows, sampledIds, lastToken });
   }
 
-  /** The tokens go to the host while the next step is under way. */
-  #publish(rec: Recorder, sampledIds: Tensor): void {
+  /** The tokens of the list's steps, [numSteps, maxSamples or more], go to the host while the next is under way. */
+  publish(rec: Recorder, sampledIds: Tensor): void {
+    const [numSteps = 0, stride = 0] = sampledIds.shape;
     rec.hostOp({
       label: "sampled tokens",
       downloads: [sampledIds],
-      downloadBytes: (live) => live.numSamples * 4,
+      downloadBytes: (live) => ((numSteps - 1) * stride + live.numSamples) * 4,
       detached: true,
-      run: (io) => {
-        const numSampled = this.#numSampled;
-        const sampled = io.download(0).then((mapped) => {
-          return new Uint32Array(mapped.slice().buffer, 0, numSampled);
+      run: async (io) => {
+        const all = io.download(0).then((mapped) => mapped.slice().buffer);
+        const sent = this.#steps.map(({ stepIndex, numSampled }, step) => {
+          const sampled = all.then((ids) => new Uint32Array(ids, step * stride * 4, numSampled));
+          return this.#tokens.publish(stepIndex, sampled, this.#logprobs.take());
         });
-        return this.#tokens.publish(this.#stepIndex, sampled, this.#logprobs.take());
+        await Promise.all(sent);
       },
     });
   }

@@ -6,6 +6,7 @@
  */
 import { UsageError, WorkerError } from "../common/errors.ts";
 import { Batch } from "./batch.ts";
+import { burstOf, canBurst } from "./bursts.ts";
 import type { ExecutorLimits } from "./executor/executor.ts";
 import { KvBlocks } from "./kvBlocks.ts";
 import { chooseDecodes, decodeSpread, prefillShare } from "./microBatches.ts";
@@ -17,7 +18,7 @@ import type { ResolvedSchedulerOptions, SchedulerOptions } from "./schedulerLimi
 import type { SampledToken, SchedulerEvent, SchedulerStats } from "./schedulerReports.ts";
 import { Sequence } from "./sequence.ts";
 import type { StepOutput, StepPlan } from "./stepPlan.ts";
-import { compareRank, WaitingQueue } from "./waitingQueue.ts";
+import { compareRank, isAwaitingLeader, WaitingQueue } from "./waitingQueue.ts";
 
 /** Continuous batching with chunked prefill, prefix caching, and preemption by recompute. */
 export class Scheduler {
@@ -32,7 +33,7 @@ export class Scheduler {
   #running: Sequence[] = []; // by rank
   readonly #draining = new Set<Sequence>();
   readonly #inFlight: PlansInFlight;
-  #events: SchedulerEvent[] = [];
+  readonly #events: SchedulerEvent[] = [];
   #numArrivals = 0;
   #nextStepIndex = 0;
   #numPreemptions = 0;
@@ -47,8 +48,7 @@ export class Scheduler {
     this.#meter = new PipelineMeter(this.#ppSize);
     this.#waiting = new WaitingQueue(this.#options.maxOvertakes);
     this.#inFlight = new PlansInFlight(limits.vocabSize);
-    const { maxNumSeqs } = limits;
-    this.#freeSlots = Array.from({ length: maxNumSeqs }, (_, i) => maxNumSeqs - 1 - i);
+    this.#freeSlots = [...Array(limits.maxNumSeqs).keys()].reverse();
   }
 
   /** A request waits, runs, or has plans in flight. */
@@ -96,9 +96,7 @@ export class Scheduler {
 
   /** What happened since the last call, besides tokens. */
   takeEvents(): SchedulerEvent[] {
-    const events = this.#events;
-    this.#events = [];
-    return events;
+    return this.#events.splice(0);
   }
 
   /** Forgets the cached prefixes that no request uses; needed after the KV cache was used otherwise. */
@@ -108,7 +106,21 @@ export class Scheduler {
 
   /** The next step, or null if nothing can run before a plan in flight returns (or a request comes). */
   schedule(): StepPlan | null {
-    if (this.#inFlight.length >= this.limits.maxInFlight) return null;
+    return this.#inFlight.numSubmits < this.limits.maxInFlight ? this.#next(false) : null;
+  }
+
+  /** The next so many steps can be planned now and submitted together. */
+  mayBurst(numSteps: number): boolean {
+    return this.#waiting.length === 0 && canBurst(this.#running, this.#blocks, numSteps);
+  }
+
+  /** So many steps to be submitted together, one more than maxInFlight if need be; `mayBurst` said yes. */
+  scheduleBurst(numSteps: number): StepPlan[] {
+    if (this.#inFlight.numSubmits > this.limits.maxInFlight) return [];
+    return burstOf(Array.from({ length: numSteps }, (_, i) => this.#next(i > 0)));
+  }
+
+  #next(follows: boolean): StepPlan | null {
     const numRunning = this.#running.length;
     const batch = this.#newBatch(this.#nextStepIndex);
     this.#planDecodes(batch);
@@ -116,9 +128,9 @@ export class Scheduler {
     this.#admitWaiting(batch);
     const { parts, plan } = batch;
     // Whoever was preempted may have left room for another.
-    if (parts.length === 0) return this.#running.length < numRunning ? this.schedule() : null;
+    if (parts.length === 0) return this.#running.length < numRunning ? this.#next(follows) : null;
     this.#nextStepIndex += 1;
-    this.#inFlight.add(plan.stepIndex, parts);
+    this.#inFlight.add(plan.stepIndex, parts, follows);
     this.#meter.planned(plan.stepIndex, plan.dependsOnStep);
     // Not before: blocks that this step fills can be read by the next one, not by its own parts.
     for (const { sequence } of parts) this.#blocks.register(sequence);
@@ -285,12 +297,4 @@ export class Scheduler {
     sequence.status = "waiting";
     this.#waiting.add(sequence);
   }
-}
-
-// Once its leader's prompt is in the cache, its own is found there; meanwhile others may pass it.
-function isAwaitingLeader({ leader }: Sequence, stepIndex: number): boolean {
-  if (leader === null) return false;
-  const { status, numPrefillLeft, prefilledAtStep } = leader;
-  if (status === "waiting") return true;
-  return status === "running" && (numPrefillLeft > 0 || prefilledAtStep === stepIndex);
 }

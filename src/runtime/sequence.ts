@@ -98,6 +98,13 @@ export class Sequence {
     return this.status === "running" && isPrefilled && this.#numSampled < this.request.maxTokens;
   }
 
+  /** So many decodes would bring tokens that may all be wanted, and need nothing of the host in between. */
+  canDecodeAhead(numSteps: number): boolean {
+    const numSampled = this.#numSampled;
+    const isLongEnough = numSampled + numSteps <= this.request.maxTokens;
+    return this.canDecode && isLongEnough && this.#planner.isFreeAfter(numSampled);
+  }
+
   /** Log-probabilities of the prompt's tokens but the first, once the first token was sampled. */
   get promptLogprobs(): readonly TokenLogprobs[] {
     return this.#promptLogprobs;

@@ -59,6 +59,14 @@ export class SequencePlanner {
     return numCompletion < this.#request.sampling.minTokens ? this.#bannedTokenIds : [];
   }
 
+  /** Tokens after a completion of so many are sampled from logits as they are, and nothing else is asked for. */
+  isFreeAfter(numCompletion: number): boolean {
+    const { allowedTokens, sampling } = this.#request;
+    const isEdited = this.#logitBias.length > 0 || this.bannedAt(numCompletion).length > 0;
+    const isPlain = !isEdited && allowedTokens === null && !needsPenalties(this.#sampling);
+    return isPlain && sampling.logprobs === null;
+  }
+
   plan(part: PartDraft, allowedTokens: string | undefined): ScheduledSequence {
     const { slot, start, numTokens, isDecode, samples, tokenIds } = part;
     const end = start + numTokens;

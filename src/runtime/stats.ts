@@ -7,6 +7,8 @@ export interface RankStats {
   readonly rank: number;
   readonly numSteps: number;
   readonly numLaunches: number;
+  /** Below numSteps where steps went in bursts; more where ranks met in the middle of them. */
+  readonly numSubmits: number;
   /** Host time for encoding and for submitting commands. */
   readonly encodeMs: number;
   readonly submitMs: number;

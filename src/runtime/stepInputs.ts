@@ -19,6 +19,7 @@ const FROM_LAST_TOKEN = 0x8000_0000;
 export const SAMPLING_ROW_WORDS = 12;
 
 const ALIGNMENT_WORDS = OFFSET_ALIGNMENT / 4;
+const LIVE_WORDS = roundUp(LIVE_SIZE_BYTES / 4, ALIGNMENT_WORDS);
 
 /** Sizes that fix the buffers. */
 export interface StepShape {
@@ -28,31 +29,60 @@ export interface StepShape {
   readonly blockSize: number;
 }
 
-/** The packed inputs of one token class. */
+/** The packed inputs of a list: of one step, or of several that are submitted together. */
+export class ListInputs {
+  readonly steps: readonly StepBuffers[];
+  readonly live: Tensor; // [12] u32: the counts of each of its steps
+  readonly #device: Device;
+  readonly #storage: Tensor; // the counts, then each step's fields
+  readonly #words: Uint32Array<ArrayBuffer>;
+
+  constructor(device: Device, shape: StepShape, blockTables: Tensor, numSteps = 1) {
+    this.#device = device;
+    const fields = layOut(shape);
+    const totalWords = LIVE_WORDS + numSteps * fields.totalWords;
+    const label = `inputs of ${shape.capacity} tokens`;
+    this.#words = new Uint32Array(totalWords);
+    this.#storage = device.empty([totalWords], "u32", label, 0x0040); // UNIFORM, for `live`
+    this.live = this.#storage.view([LIVE_SIZE_BYTES / 4]);
+    this.steps = Array.from({ length: numSteps }, (_, step) => {
+      const begin = LIVE_WORDS + step * fields.totalWords;
+      const words = this.#words.subarray(begin, begin + fields.totalWords);
+      const storage = this.#storage.view([fields.totalWords], begin);
+      return new StepBuffers(shape, fields, { words, storage, blockTables });
+    });
+  }
+
+  /** In one write, which all launches of the replay wait for. */
+  upload(live: LiveCounts): void {
+    this.#words.set(packLiveCounts(live));
+    this.#device.write(this.#storage, new Uint8Array(this.#words.buffer));
+  }
+}
+
+/** One step's part of ListInputs, on the host and on the device. */
+interface StepParts {
+  readonly words: Uint32Array<ArrayBuffer>;
+  readonly storage: Tensor; // [totalWords] u32
+  readonly blockTables: Tensor;
+}
+
+/** The inputs of one step. */
 export class StepBuffers {
   readonly inputs: StepInputs;
   readonly samplingRows: Tensor; // [maxSamples, 12] u32
-  readonly live: Tensor; // [12] u32: the step's counts
-  readonly shape: StepShape;
-  readonly #device: Device;
-  readonly #storage: Tensor;
+  readonly #shape: StepShape;
   readonly #words: Uint32Array<ArrayBuffer>;
-  readonly #fields: Readonly<
-    Record<FieldName, { readonly begin: number; readonly length: number }>
-  >;
+  readonly #fields: StepFields["fields"];
 
-  constructor(device: Device, shape: StepShape, blockTables: Tensor) {
-    this.#device = device;
-    this.shape = shape;
-    const { fields, totalWords } = layOut(shape);
+  constructor(shape: StepShape, { fields }: StepFields, parts: StepParts) {
+    this.#shape = shape;
     this.#fields = fields;
-    this.#words = new Uint32Array(totalWords);
-    const label = `inputs of ${shape.capacity} tokens`;
-    this.#storage = device.empty([totalWords], "u32", label, 0x0040); // UNIFORM, for `live`
+    this.#words = parts.words;
     const tensor = (name: FieldName, columns?: number): Tensor => {
       const { begin, length } = fields[name];
       const dims = columns === undefined ? [length] : [length / columns, columns];
-      return this.#storage.view(dims, begin);
+      return parts.storage.view(dims, begin);
     };
     this.inputs = {
       tokenIds: tensor("tokenIds"),
@@ -61,10 +91,9 @@ export class StepBuffers {
       slotMapping: tensor("slotMapping"),
       prefillTiles: tensor("prefillTiles", 4),
       sampleRows: tensor("sampleRows"),
-      blockTables,
+      blockTables: parts.blockTables,
     };
     this.samplingRows = tensor("samplingRows", SAMPLING_ROW_WORDS);
-    this.live = tensor("live");
   }
 
   /** The host's copy of a field, to be filled before `upload`. */
@@ -73,7 +102,7 @@ export class StepBuffers {
     return this.#words.subarray(begin, begin + length);
   }
 
-  /** Fills all fields but samplingRows and live from a plan; returns the number of prefill tiles. */
+  /** Fills all fields but samplingRows from a plan; returns the number of prefill tiles. */
   fill(plan: StepPlan): number {
     const [tokenIds, positions] = [this.field("tokenIds"), this.field("positions")];
     const [sequenceIndex, slotMapping] = [this.field("sequenceIndex"), this.field("slotMapping")];
@@ -85,7 +114,7 @@ export class StepBuffers {
         tokenIds[row] = sequence.tokenIds?.[i] ?? (FROM_LAST_TOKEN | sequence.slot) >>> 0;
         positions[row] = position;
         sequenceIndex[row] = sequence.slot;
-        slotMapping[row] = kvSlot(sequence, position, this.shape.blockSize);
+        slotMapping[row] = kvSlot(sequence, position, this.#shape.blockSize);
         row += 1;
       }
       if (sequence.samples) sampleRows[sample++] = row - 1;
@@ -94,11 +123,6 @@ export class StepBuffers {
     const tiles = prefillTiles(plan);
     this.field("prefillTiles").set(tiles);
     return tiles.length / 4;
-  }
-
-  upload(live: LiveCounts): void {
-    this.field("live").set(packLiveCounts(live));
-    this.#device.write(this.#storage, new Uint8Array(this.#words.buffer));
   }
 }
 
@@ -110,14 +134,16 @@ const FIELD_NAMES = [
   "prefillTiles",
   "sampleRows",
   "samplingRows",
-  "live",
 ] as const;
 type FieldName = (typeof FIELD_NAMES)[number];
 
-function layOut({ capacity, maxNumSeqs }: StepShape): {
-  fields: Record<FieldName, { begin: number; length: number }>;
-  totalWords: number;
-} {
+/** Where each field of a step is, in words. */
+interface StepFields {
+  readonly fields: Readonly<Record<FieldName, { readonly begin: number; readonly length: number }>>;
+  readonly totalWords: number;
+}
+
+function layOut({ capacity, maxNumSeqs }: StepShape): StepFields {
   const maxSamples = Math.min(capacity, maxNumSeqs);
   const maxTiles = Math.min(capacity, ceilDiv(capacity, TILE_Q) + maxNumSeqs);
   const lengths: Record<FieldName, number> = {
@@ -128,7 +154,6 @@ function layOut({ capacity, maxNumSeqs }: StepShape): {
     prefillTiles: maxTiles * 4,
     sampleRows: maxSamples,
     samplingRows: maxSamples * SAMPLING_ROW_WORDS,
-    live: LIVE_SIZE_BYTES / 4,
   };
   const fields = {} as Record<FieldName, { begin: number; length: number }>;
   let totalWords = 0;

@@ -76,6 +76,11 @@ export interface StepPlan {
   readonly sequences: readonly ScheduledSequence[];
   /** The newest earlier step that sampled a token which a decode of this plan reads; -1 if none does. */
   readonly dependsOnStep: number;
+  /**
+   * A burst: so many plans follow at once, decodes of the same sequences that need nothing of the host in
+   * between. A rank may submit them together with this one, or one by one. Absent: none.
+   */
+  readonly numFollowers?: number;
 }
 
 /** What a step cost, as far as the executor measures it. */

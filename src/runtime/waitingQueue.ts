@@ -12,6 +12,14 @@ export function compareRank(a: Sequence, b: Sequence): number {
   return byPriority === 0 ? a.arrivalIndex - b.arrivalIndex : byPriority;
 }
 
+/** Once its leader's prompt is in the cache, its own is found there; meanwhile others may pass it. */
+export function isAwaitingLeader({ leader }: Sequence, stepIndex: number): boolean {
+  if (leader === null) return false;
+  const { status, numPrefillLeft, prefilledAtStep } = leader;
+  if (status === "waiting") return true;
+  return status === "running" && (numPrefillLeft > 0 || prefilledAtStep === stepIndex);
+}
+
 export class WaitingQueue {
   readonly #maxOvertakes: number;
   readonly #sequences: Sequence[] = []; // by rank

@@ -12,6 +12,7 @@ import type { ControlBlock } from "../collectives/watchdog/controlBlock.ts";
 import { FlightRecorder } from "../collectives/watchdog/flightRecorder.ts";
 import { messageOf } from "../common/errors.ts";
 import { within } from "../common/within.ts";
+import { noTimes, type ReplayTimes } from "../device/commandList.ts";
 import type { Device } from "../device/device.ts";
 import type { DeviceOpener } from "../device/opener.ts";
 import type { TraceProcess } from "../common/trace.ts";
@@ -21,7 +22,7 @@ import { hasMatrixKernel } from "../kernels/linearMatrix.ts";
 import { probeFreeBytes } from "../device/memoryProbe.ts";
 import { estimateActivations } from "./activations.ts";
 import { createKvCache, kvBlockBytes, type KvCacheShape, maxBindingBlocks } from "./kvCache.ts";
-import { tokenClassesOf } from "./batchLane.ts";
+import { burstClassesOf, tokenClassesOf } from "./batchLane.ts";
 import { ModelRunner } from "./modelRunner.ts";
 import { type GroupHooks, joinGroups } from "./rankGroups.ts";
 import { headsOf, type RankReport, type RankSpec, shardRank } from "./rankSpec.ts";
@@ -156,9 +157,9 @@ export class Worker {
   report(): RankReport {
     const { rank, deviceIndex, numRanksOnDevice, numRanksToCome, model, run } = this.#spec;
     const { info } = this.#device;
-    const classes = Array.from({ length: run.numMicroBatches }, () =>
-      tokenClassesOf(run.maxNumBatchedTokens, info),
-    ).flat();
+    const ofSteps = tokenClassesOf(run.maxNumBatchedTokens, info);
+    const ofLane = [...ofSteps, ...burstClassesOf(ofSteps, run.burstSteps)];
+    const classes = Array.from({ length: run.numMicroBatches }, () => ofLane).flat();
     return {
       rank,
       deviceName: info.name,
@@ -229,13 +230,14 @@ export class Worker {
 
   stats(): RankStats {
     const lists = this.#runner?.lists ?? [];
-    const sum = (field: "encodeMs" | "submitMs" | "hostOpMs" | "numLaunches"): number =>
+    const sum = (field: keyof ReplayTimes): number =>
       lists.reduce((total, { times }) => total + times[field], 0);
     const { count, bytes } = this.#recorder.totals();
     return {
       rank: this.#spec.rank,
       numSteps: this.#numSteps,
       numLaunches: sum("numLaunches"),
+      numSubmits: sum("numSubmits"),
       encodeMs: sum("encodeMs"),
       submitMs: sum("submitMs"),
       collectiveMs: sum("hostOpMs"),
@@ -252,7 +254,7 @@ export class Worker {
     this.#numSteps = 0;
     this.#recorder.resetTotals();
     for (const { times } of this.#runner?.lists ?? []) {
-      Object.assign(times, { encodeMs: 0, submitMs: 0, hostOpMs: 0, numLaunches: 0 });
+      Object.assign(times, noTimes());
     }
   }
 

@@ -51,6 +51,7 @@ describe("engine arguments", () => {
     [["--scheduling-policy", "priority"], { scheduler: { schedulingPolicy: "priority" } }],
     [["--max-num-partial-prefills", "2"], { scheduler: { maxNumPartialPrefills: 2 } }],
     [["--long-prefill-token-threshold", "64"], { scheduler: { longPrefillTokenThreshold: 64 } }],
+    [["--num-scheduler-steps", "1"], { numSchedulerSteps: 1 }],
     [["--collective-timeout", "0.5"], { collectiveTimeoutMs: 500 }],
     [["--collective-algorithm", "ring"], { collectives: { ...COLLECTIVES, algorithm: "ring" } }],
     [["--collective-wire-dtype", "q8"], { collectives: { ...COLLECTIVES, wire: "q8" } }],

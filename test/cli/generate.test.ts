@@ -21,6 +21,7 @@ const rankStats = (rank: number): RankStats => ({
   rank,
   numSteps: 10,
   numLaunches: 100,
+  numSubmits: 100,
   encodeMs: 1,
   submitMs: 1,
   collectiveMs: 2 + rank / 10,

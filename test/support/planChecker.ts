@@ -25,7 +25,10 @@ export class PlanChecker {
   readonly #nextPosition = new Map<number, number>(); // by slot
   #nextStepIndex = 0;
   /** What was seen, so that a test can tell that it tried something. */
-  readonly seen = { maxInFlight: 0, mixedSteps: 0, chunks: 0, aheadDecodes: 0, hits: 0 };
+  readonly seen = { maxInFlight: 0, mixedSteps: 0, chunks: 0, aheadDecodes: 0, hits: 0, bursts: 0 };
+  readonly #isFollower: boolean[] = []; // of the plans in flight
+  #burst: StepPlan | undefined;
+  #numFollowersDue = 0;
 
   constructor(limits: ExecutorLimits) {
     this.#limits = limits;
@@ -50,11 +53,32 @@ export class PlanChecker {
     }
     this.#inFlight.push(tenants);
     this.seen.maxInFlight = Math.max(this.seen.maxInFlight, this.#inFlight.length);
-    expect(this.#inFlight.length).toBeLessThanOrEqual(this.#limits.maxInFlight);
+    this.#isFollower.push(this.#checkBurst(plan));
+    const numSubmits = this.#isFollower.filter((follows, i) => i === 0 || !follows).length;
+    const isBurst = this.#burst !== undefined; // which may come on top
+    expect(numSubmits).toBeLessThanOrEqual(this.#limits.maxInFlight + (isBurst ? 1 : 0));
   }
 
   returned(): void {
     this.#inFlight.shift();
+    this.#isFollower.shift();
+  }
+
+  // Whether the plan follows in a burst, which then keeps its promise.
+  #checkBurst(plan: StepPlan): boolean {
+    const { numFollowers = 0 } = plan;
+    if (this.#numFollowersDue > 0) {
+      expect(numFollowers).toBe(0);
+      expect(slotsOf(plan)).toEqual(slotsOf(this.#burst));
+      this.#numFollowersDue -= 1;
+    } else {
+      this.#burst = numFollowers > 0 ? plan : undefined;
+      this.#numFollowersDue = numFollowers;
+      if (numFollowers > 0) this.seen.bursts += 1;
+    }
+    if (this.#burst === undefined) return false;
+    expect(plan.sequences.filter((sequence) => !isFreeDecode(sequence))).toEqual([]);
+    return plan !== this.#burst;
   }
 
   #checkSizes(plan: StepPlan): void {
@@ -112,6 +136,17 @@ export class PlanChecker {
     const unfilled = new Set(blockTable.slice(Math.floor(samplePosition / blockSize)));
     return { name: `${slot}.${number}`, slot, blocks, own, unfilled };
   }
+}
+
+function slotsOf(plan: StepPlan | undefined): number[] {
+  return plan?.sequences.map(({ slot }) => slot) ?? [];
+}
+
+function isFreeDecode(sequence: ScheduledSequence): boolean {
+  const { tokenIds, samples, sampling, logitBias, bannedTokenIds, allowedTokens } = sequence;
+  const isEdited = [logitBias, bannedTokenIds, allowedTokens].some((edit) => edit !== undefined);
+  const isFree = !isEdited && !needsPenalties(sampling) && sequence.numLogprobs === undefined;
+  return tokenIds === null && samples && isFree;
 }
 
 // Sorts as a plan must: decodes, prefill chunks of one token, longer ones.

@@ -38,10 +38,23 @@ export class Harness {
   schedule(): boolean {
     const plan = this.scheduler.schedule();
     if (plan === null) return false;
+    this.#planned(plan);
+    return true;
+  }
+
+  /** A burst, if one can be planned. */
+  burst(): void {
+    const { burstSteps = 1, ppSize = 1 } = this.scheduler.limits;
+    if (burstSteps === 1 || ppSize > 1 || !this.scheduler.mayBurst(burstSteps)) return;
+    const plans = this.scheduler.scheduleBurst(burstSteps);
+    expect([0, burstSteps]).toContain(plans.length);
+    for (const plan of plans) this.#planned(plan);
+  }
+
+  #planned(plan: StepPlan): void {
     this.checker.planned(plan);
     this.#plans.push({ plan, asMade: structuredClone(plan) });
     if (this.#isFcfs) this.#checkOrder(plan);
-    return true;
   }
 
   takeOutput(): boolean {
@@ -94,6 +107,7 @@ export class Harness {
 
   runToEnd(): void {
     for (let turn = 0; this.scheduler.hasWork; turn++) {
+      if (turn % 2 === 0) this.burst();
       while (this.schedule());
       expect(this.takeOutput(), "work is left, but nothing runs").toBe(true);
       expect(turn).toBeLessThan(20_000);

@@ -73,6 +73,7 @@ interface Sizes {
   readonly numSpareBlocks: number;
   readonly maxInFlight: number;
   readonly ppSize: number;
+  readonly burstSteps: number;
 }
 
 const sizes: fc.Arbitrary<Sizes> = fc.record({
@@ -82,6 +83,7 @@ const sizes: fc.Arbitrary<Sizes> = fc.record({
   numSpareBlocks: fc.nat(4),
   maxInFlight: fc.integer({ min: 1, max: 4 }),
   ppSize: fc.constantFrom(1, 1, 2, 3),
+  burstSteps: fc.integer({ min: 2, max: 4 }),
 });
 
 const options: fc.Arbitrary<SchedulerOptions> = fc.record({
@@ -152,7 +154,7 @@ export function expectedOf(request: Request, limits: ExecutorLimits): number[] {
   return expectedCompletion(request.promptTokenIds, request.sampling, request, limits);
 }
 
-export type Action = "add" | "schedule" | "takeOutput" | "abort";
+export type Action = "add" | "schedule" | "burst" | "takeOutput" | "abort";
 
 /** Follows the script, then runs to the end; every request must have given its own tokens. */
 export function play({ limits, options, requests }: Workload, script: readonly Action[]): Harness {
@@ -166,6 +168,7 @@ export function play({ limits, options, requests }: Workload, script: readonly A
   for (const [index, action] of script.entries()) {
     if (action === "add") add();
     else if (action === "schedule") harness.schedule();
+    else if (action === "burst") harness.burst();
     else if (action === "takeOutput") harness.takeOutput();
     else {
       const { requestId } = at(requests, index % requests.length);

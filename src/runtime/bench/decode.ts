@@ -123,6 +123,7 @@ function perStep(ranks: readonly RankStats[]): Fields {
   const submitMs = most((rank) => rank.submitMs);
   return {
     launches_per_step: launches,
+    submits_per_step: most(({ numSubmits }) => numSubmits),
     encode_ms_per_step: encodeMs,
     submit_ms_per_step: submitMs,
     cpu_us_per_launch: (1000 * (encodeMs + submitMs)) / Math.max(launches, 1),

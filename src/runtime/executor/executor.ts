@@ -14,10 +14,12 @@ export interface ExecutorLimits {
   /** Prompt and completion together. */
   readonly maxModelLen: number;
   readonly vocabSize: number;
-  /** Plans that may wait for their output at once; at least ppSize. */
+  /** Plans that may wait for their output at once, a burst counting as one; at least ppSize. */
   readonly maxInFlight: number;
   /** Of these, while steps take long; maxInFlight when left out. See Lookahead. */
   readonly maxLongInFlight?: number;
+  /** Plans of a burst; 1, which is none, when left out. See StepPlan.numFollowers. */
+  readonly burstSteps?: number;
   /** Plans that should be independent of each other: pipeline stages x micro-batches; 1 when left out. */
   readonly ppSize?: number;
   /** Micro-batches that each rank runs at once, a factor of ppSize; 1 when left out. */

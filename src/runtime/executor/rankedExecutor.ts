@@ -71,8 +71,8 @@ export class RankedExecutor implements Executor {
       const activations = await allOrFirstFailure(ranks, (rank) => rank.start(numBlocks));
       const kvPlan = withActivations(planned, activations);
       const { maxNumSeqs, maxNumBatchedTokens, blockSize, maxModelLen } = run;
-      const { maxInFlight, maxLongInFlight } = run;
-      const ahead = { maxInFlight, maxLongInFlight };
+      const { maxInFlight, maxLongInFlight, burstSteps } = run;
+      const ahead = { maxInFlight, maxLongInFlight, burstSteps };
       const sizes = { maxNumSeqs, maxNumBatchedTokens, blockSize, maxModelLen, ...ahead };
       const { numMicroBatches, minSplitDecodes } = run;
       const ppSize = run.ppSize * numMicroBatches;

@@ -27,11 +27,11 @@ export class RankTrace {
     this.tracer.span("load", stage, beginMs);
   }
 
-  /** Follows one step from here to its output. */
-  step(plan: StepPlan, output: Promise<unknown>, microBatch: number): StepTrace {
-    const args = { step: plan.stepIndex };
+  /** Follows one step, or a burst of them, from here to the output. */
+  step(plans: readonly StepPlan[], output: Promise<unknown>, microBatch: number): StepTrace {
+    const args = { step: plans[0]?.stepIndex ?? -1 };
     const gpu = this.#gpu?.begin(args, trackName("GPU", microBatch));
-    const step = new StepTrace(this.tracer, plan, { microBatch, args, gpu });
+    const step = new StepTrace(this.tracer, plans, { microBatch, args, gpu });
     const ended = output.then(step.ended, () => undefined);
     this.#steps.add(ended);
     void ended.then(() => this.#steps.delete(ended));
@@ -56,18 +56,18 @@ interface StepParts {
   readonly gpu: GpuTraceRun | undefined;
 }
 
-/** One step of one rank. */
+/** One step of one rank, or a burst of them. */
 export class StepTrace {
   /** The timer of its replay; undefined where the adapter has no timestamps. */
   readonly timer: GpuTraceRun | undefined;
   readonly #tracer: Tracer;
-  readonly #plan: StepPlan;
+  readonly #plans: readonly StepPlan[];
   readonly #parts: StepParts;
   readonly #beginMs = performance.now();
 
-  constructor(tracer: Tracer, plan: StepPlan, parts: StepParts) {
+  constructor(tracer: Tracer, plans: readonly StepPlan[], parts: StepParts) {
     this.#tracer = tracer;
-    this.#plan = plan;
+    this.#plans = plans;
     this.#parts = parts;
     this.timer = parts.gpu;
   }
@@ -86,13 +86,14 @@ export class StepTrace {
 
   /** Its tokens are where they belong. */
   readonly ended = (): void => {
-    const { stepIndex, sequences } = this.#plan;
-    const args = {
-      ...this.#parts.args,
-      sequences: sequences.length,
-      tokens: numTokensOf(this.#plan),
-    };
+    const [first] = this.#plans;
+    const last = this.#plans.at(-1);
+    if (first === undefined || last === undefined) return;
+    const tokens = this.#plans.reduce((sum, plan) => sum + numTokensOf(plan), 0);
+    const args = { ...this.#parts.args, sequences: first.sequences.length, tokens };
     const track = trackName("steps", this.#parts.microBatch);
-    this.#tracer.span(track, `step ${stepIndex}`, this.#beginMs, { args });
+    const name =
+      first === last ? `step ${first.stepIndex}` : `steps ${first.stepIndex} to ${last.stepIndex}`;
+    this.#tracer.span(track, name, this.#beginMs, { args });
   };
 }
