@@ -3,7 +3,10 @@ import { expect, test } from "vitest";
 import { Engine } from "../../src/runtime/engine.ts";
 import type { ExecutorLimits } from "../../src/runtime/executor/executor.ts";
 import type { SamplingOptions } from "../../src/runtime/samplingParams.ts";
+import { profiledPlan } from "../../src/runtime/soloPlans.ts";
+import type { StepPlan } from "../../src/runtime/stepPlan.ts";
 import { tokenMaskOf } from "../../src/runtime/tokenMask.ts";
+import { RankTrace } from "../../src/runtime/trace/rankTrace.ts";
 import { letterCodec, SimulatedExecutor } from "../support/simulatedExecutor.ts";
 import { expectedCompletion } from "../support/simulatedModel.ts";
 
@@ -120,4 +123,19 @@ test("with too few free blocks for all steps there is no burst", async () => {
   await Promise.all([one?.collect(), two?.collect()]);
   expect(engine.stats.numPreemptions).toBeGreaterThan(0);
   expect(executor.checker.seen.bursts).toBeGreaterThan(0);
+});
+
+test("in a rank's trace a burst is one span, with all its tokens", async () => {
+  const trace = new RankTrace(0);
+  const planOf = (stepIndex: number): StepPlan => ({
+    ...profiledPlan({ phase: "decode", length: 5, batchSize: 3 }, 8, 16),
+    stepIndex,
+  });
+  trace.step([planOf(7)], Promise.resolve(), 0);
+  trace.step([8, 9, 10, 11].map(planOf), Promise.resolve(), 0);
+  const { spans } = await trace.process();
+  expect(spans.map(({ name, args }) => [name, args])).toEqual([
+    ["step 7", { step: 7, sequences: 3, tokens: 3 }],
+    ["steps 8 to 11", { step: 8, sequences: 3, tokens: 12 }],
+  ]);
 });
