@@ -1,7 +1,7 @@
 /** Flags of the engine by group: collectives, memory, batching. */
 import { type Command, Option } from "commander";
 import { COLLECTIVE_ALGORITHMS, COLLECTIVE_WIRES } from "../runtime/collectiveArgs.ts";
-import { DEFAULT_ENGINE_ARGS } from "../runtime/engineArgs.ts";
+import { DEFAULT_ENGINE_ARGS, MAX_SCHEDULER_STEPS } from "../runtime/engineArgs.ts";
 import { addAll, flag } from "./flag.ts";
 import { fraction, oneOf, positiveNumber, wholeNumber } from "./values.ts";
 
@@ -82,7 +82,7 @@ export function addBatchingFlags(command: Command): Command {
     flag(
       "--num-scheduler-steps <n>",
       `decode steps that a single rank submits together while they are short (default: ${DEFAULT_ENGINE_ARGS.numSchedulerSteps})`,
-      count,
+      wholeNumber({ min: 1, max: MAX_SCHEDULER_STEPS }),
     ),
   ]);
 }

@@ -35,7 +35,7 @@ export interface EngineArgs {
   /** Devices of ranks of other copies of the model that this process holds or will hold; null for none. */
   readonly otherCopies: OtherCopies | null;
   readonly scheduler: SchedulerOptions;
-  /** Decode steps that one rank alone submits together while they are short and nobody waits; 1: never. */
+  /** Decode steps that one rank alone submits together while they are short and nobody waits, 1 (never) to 16. */
   readonly numSchedulerSteps: number;
   readonly collectiveTimeoutMs: number;
   /** Two micro-batches at once: one computes while the other's all-reduce is on the wire. Needs tpSize > 1. */
@@ -86,6 +86,9 @@ export const DEFAULT_ENGINE_ARGS: Omit<EngineArgs, "model"> = {
   autotune: "cached",
   profile: null,
 };
+
+/** Of EngineArgs.numSchedulerSteps: each step of a burst is recorded by itself. */
+export const MAX_SCHEDULER_STEPS = 16;
 
 /** What each rank will do, known before any weight is read. */
 export interface LayoutReport {

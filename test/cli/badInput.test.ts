@@ -43,6 +43,10 @@ test.each([
   [["bench", "prefil"], /^bench: expected one of decode, prefill, kernels, .*, got "prefil"/],
   [["bench", "decode", "--top-k", "3"], /^flag --top-k: expected a flag of bench decode/],
   [["bench", "decode", "--repeats", "none"], /^--repeats: expected a whole number of at least 1/],
+  [
+    ["generate", "--num-scheduler-steps", "17"],
+    /^--num-scheduler-steps: expected a whole number from 1 to 16/,
+  ],
   [["bench", "decode", "--batch-size", "1,0"], /^--batch-size: expected .* at least 1, got "0"/],
   [
     ["bench", "decode", "-o", "xml"],
