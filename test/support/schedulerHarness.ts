@@ -107,7 +107,7 @@ export class Harness {
 
   runToEnd(): void {
     for (let turn = 0; this.scheduler.hasWork; turn++) {
-      if (turn % 2 === 0) this.burst();
+      if (turn % 4 > 0) this.burst();
       while (this.schedule());
       expect(this.takeOutput(), "work is left, but nothing runs").toBe(true);
       expect(turn).toBeLessThan(20_000);
