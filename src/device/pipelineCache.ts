@@ -6,7 +6,7 @@ export interface PipelineSpec {
   readonly label: string;
   /** The whole WGSL text, prelude first. */
   readonly code: string;
-  /** What the text is put together from, where that tells one from another: a shorter key. */
+  /** What the text is put together from, where that tells one from another: then it is read only to compile. */
   readonly origin?: string;
   readonly overrides: Readonly<Record<string, number>>;
   readonly numInputs: number;
@@ -42,8 +42,8 @@ export class PipelineCache {
 
   /** The entry for a spec; starts compiling on first use. */
   get(spec: PipelineSpec): PipelineEntry {
-    const { code, origin = code, overrides, numInputs, numOutputs } = spec;
-    const key = JSON.stringify([origin, overrides, numInputs, numOutputs]);
+    const { overrides, numInputs, numOutputs } = spec;
+    const key = JSON.stringify([spec.origin ?? spec.code, overrides, numInputs, numOutputs]);
     const known = this.#entries.get(key);
     if (known !== undefined) return known;
     const entry = this.#compile(spec);

@@ -68,8 +68,10 @@ export function defineKernel<Args>(definition: KernelDefinition<Args>): Kernel<A
     const label = typeof definition.name === "function" ? definition.name(args) : definition.name;
     const pipeline = pipelines.get({
       label,
-      code: [prelude, ...sources.map(shaders)].join("\n"),
       origin: [prelude, ...sources].join("\n"),
+      get code() {
+        return [prelude, ...sources.map(shaders)].join("\n"); // of a new pipeline only
+      },
       overrides: definition.overrides?.(args, info) ?? {},
       numInputs: launch.inputs.length,
       numOutputs: launch.outputs.length,

@@ -96,13 +96,14 @@ export class BatchLane {
   record(capacity: number, rows: LogitRows, sink?: TapSink): Recorder {
     const { device, decoder } = this.#shared;
     const { tp, pp, sampler } = this.#own;
-    const [buffers] = this.#inputsOf(capacity).steps;
+    const { steps } = this.#inputsOf(capacity);
     return device.record((rec) => {
-      if (buffers === undefined) return;
-      const context = { rec, inputs: buffers.inputs, capacity, tp, pp };
-      if (rows === "samples") sampler?.countTokens(rec, buffers);
-      const logits = decoder.forward(context, rows);
-      if (rows === "samples" && logits !== undefined) sampler?.sample(rec, buffers, logits);
+      for (const buffers of steps) {
+        const context = { rec, inputs: buffers.inputs, capacity, tp, pp };
+        if (rows === "samples") sampler?.countTokens(rec, buffers);
+        const logits = decoder.forward(context, rows);
+        if (rows === "samples" && logits !== undefined) sampler?.sample(rec, buffers, logits);
+      }
     }, sink);
   }
 

@@ -189,8 +189,7 @@ export class Engine {
     if (isBurstTime && this.#scheduler.mayBurst(burstSteps)) {
       return numPlans <= maxBeforeBurst ? this.#scheduler.scheduleBurst(burstSteps) : [];
     }
-    const numSubmits = this.#inFlight.filter(({ numEnded }) => numEnded > 0).length;
-    const plan = numSubmits < maxPlans ? this.#scheduler.schedule() : null;
+    const plan = this.#scheduler.schedule(maxPlans);
     return plan === null ? [] : [plan];
   }
 

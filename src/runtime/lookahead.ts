@@ -70,11 +70,8 @@ export class Lookahead {
   }
 
   get #isShort(): boolean {
-    const [ms, numSteps] = [sumOf(this.#times, "ms"), sumOf(this.#times, "numSteps")];
+    const ms = this.#times.reduce((sum, time) => sum + time.ms, 0);
+    const numSteps = this.#times.reduce((sum, time) => sum + time.numSteps, 0);
     return this.#times.length >= MIN_TIMES && ms < SHORT_STEP_MS * numSteps;
   }
-}
-
-function sumOf<K extends string>(list: readonly Readonly<Record<K, number>>[], key: K): number {
-  return list.reduce((sum, item) => sum + item[key], 0);
 }

@@ -104,9 +104,9 @@ export class Scheduler {
     this.#blocks.dropCached();
   }
 
-  /** The next step, or null if nothing can run before a plan in flight returns (or a request comes). */
-  schedule(): StepPlan | null {
-    return this.#inFlight.numSubmits < this.limits.maxInFlight ? this.#next(false) : null;
+  /** The next step, or null if nothing can run before one of so many plans returns (or a request comes). */
+  schedule(maxInFlight = this.limits.maxInFlight): StepPlan | null {
+    return this.#inFlight.numSubmits < maxInFlight ? this.#next(false) : null;
   }
 
   /** The next so many steps can be planned now and submitted together. */
